@@ -1,0 +1,160 @@
+"""config.json as a frozen, checked value, and its digest. The types below are the JSON Schema (`schema()`).
+
+Reads text, never a file. Unknown keys are refused: a misspelt key that is silently ignored is the worst default.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from models.errors import BadConfig
+from models.topics import TOPICS
+from models.wire import Limits
+
+VersionName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="a model version, v1")]
+Milliseconds = Annotated[int, Meta(ge=0)]
+
+
+class Canary(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which model answers whom."""
+
+    stable: Annotated[VersionName, Meta(description="the version that answers")] = "v1"
+    candidate: Annotated[VersionName | None, Meta(description="the version on trial, or null")] = "v2"
+    percentage: Annotated[
+        float, Meta(ge=0, le=100, description="share of users (or requests) that the candidate answers, 0 to 100")
+    ] = 10
+    unit: Annotated[
+        Literal["user", "request"], Meta(description="what is split: users (each stays in its arm) or single requests")
+    ] = "user"
+    salt: Annotated[str, Meta(min_length=1, max_length=64, description="a new salt draws new arms")] = "2026-11"
+
+
+class Serving(Struct, frozen=True, forbid_unknown_fields=True):
+    """How requests are answered."""
+
+    deadline_ms: Annotated[
+        Milliseconds, Meta(description="a request older than this when its turn comes gets a fallback")
+    ] = 60_000
+    freshness_wait_ms: Annotated[
+        Milliseconds, Meta(description="how long an answer waits for the events published before it")
+    ] = 2_000
+    batch_size: Annotated[int, Meta(ge=1, le=4096, description="requests scored together, at most")] = 256
+    repeat_window_hours: Annotated[
+        float, Meta(gt=0, le=48, description="how long an answered request_id is remembered")
+    ] = 24
+    repeat_window_ids: Annotated[
+        int, Meta(ge=1_000, le=20_000_000, description="how many answered request_ids are remembered")
+    ] = 1_000_000
+
+
+class Events(Struct, frozen=True, forbid_unknown_fields=True):
+    """What an event may hold; the rest are dead letters."""
+
+    rating_min: Annotated[float, Meta(gt=0, le=10, description="lowest rating of the scale")] = 0.5
+    rating_max: Annotated[float, Meta(gt=0, le=10, description="highest rating of the scale")] = 10
+    minute_max: Annotated[int, Meta(ge=1, le=10_000, description="latest minute of a film")] = 720
+
+    def limits(self) -> Limits:
+        return Limits(self.rating_min, self.rating_max, self.minute_max)
+
+
+class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
+    """How one version is trained: implicit-feedback ALS (Hu, Koren & Volinsky 2008)."""
+
+    algorithm: Annotated[Literal["als"], Meta(description="the learning algorithm")] = "als"
+    factors: Annotated[int, Meta(ge=1, le=1024, description="dimensions of a user and of a movie")] = 64
+    regularization: Annotated[float, Meta(ge=0, description="lambda of the paper")] = 0.01
+    alpha: Annotated[float, Meta(gt=0, description="weight of a seen movie against an unseen one")] = 1.0
+    iterations: Annotated[int, Meta(ge=1, le=1000, description="alternations")] = 15
+    seed: Annotated[int, Meta(ge=0, lt=2**32, description="start of the factors")] = 0
+
+
+class Training(Struct, frozen=True, forbid_unknown_fields=True):
+    """Recipes of the versions that the first start trains."""
+
+    versions: Annotated[
+        dict[VersionName, Recipe], Meta(min_length=1, description="recipe of each version, by its name")
+    ] = field(default_factory=lambda: {"v1": Recipe(), "v2": Recipe(factors=128)})
+
+
+class Simulator(Struct, frozen=True, forbid_unknown_fields=True):
+    """Synthetic users."""
+
+    seed: Annotated[int, Meta(ge=0, lt=2**32, description="the same seed makes the same users")] = 2026
+    rate: Annotated[float, Meta(gt=0, le=10_000, description="requests a second")] = 20
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole of config.json."""
+
+    canary: Canary = Canary()
+    topics: Annotated[
+        dict[str, Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$")]],
+        Meta(description="another name for a topic of the contract: {\"watch-events\": \"prod.watch\"}"),
+    ] = {}
+    kafka: Annotated[
+        dict[str, str | int | float | bool],
+        Meta(description="any librdkafka property; reaches every client. Not part of config_sha256"),
+    ] = {}
+    serving: Serving = Serving()
+    events: Events = Events()
+    training: Training = field(default_factory=Training)
+    simulator: Simulator = Simulator()
+
+
+class Applied(Struct, frozen=True):
+    """A checked configuration and what names it: `text` is canonical JSON without `kafka`, `sha256` its digest."""
+
+    config: Config
+    text: str
+    sha256: str
+
+    def topic(self, name: str) -> str:
+        """The name that a topic of the contract goes by here."""
+        return self.config.topics.get(name, TOPICS[name].name)
+
+
+def parse(text: str | bytes) -> Applied:
+    """A configuration from its JSON text, or BadConfig with the path of the key that is wrong."""
+    try:
+        raw = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadConfig("", f"not JSON: {error}") from None
+    try:
+        config = msgspec.convert(raw, Config)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `")
+        raise BadConfig(path.rstrip("`").removeprefix("$.").removeprefix("$"), message) from None
+    _check_together(config)
+    shared = {key: value for key, value in raw.items() if key != "kafka"}
+    text = canonical(shared)
+    return Applied(config, text, hashlib.sha256(text.encode()).hexdigest())
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values have equal text.
+
+    >>> canonical({"b": 1, "a": [True]})
+    '{"a":[true],"b":1}'
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of config.json."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(Config)}
+
+
+def _check_together(config: Config) -> None:
+    for name in config.topics:
+        if name not in TOPICS:
+            raise BadConfig(f"topics.{name}", f"no topic of canarec; expected one of {', '.join(TOPICS)}")
+    used = [config.topics.get(name, name) for name in TOPICS]
+    for name, other in config.topics.items():
+        if used.count(other) > 1:
+            raise BadConfig(f"topics.{name}", f"{other} is the name of another topic too")
+    if config.events.rating_min >= config.events.rating_max:
+        raise BadConfig("events.rating_min", f"{config.events.rating_min:g} is not below rating_max")

@@ -1,0 +1,120 @@
+"""The records that travel: what users publish, what canarec answers. Frozen, checked when they were made (`models.wire`).
+
+Times are whole milliseconds since 1970 UTC, ids are text, ratings are on the configured scale.
+"""
+
+from typing import Literal
+
+import msgspec
+
+Status = Literal["ok", "fallback", "rejected"]
+Variant = Literal["stable", "canary"]
+AnswerReason = Literal[
+    "unknown_user",  # neither events nor a profile
+    "no_history",  # nothing watched or rated that the model knows
+    "model_failed",
+    "history_behind",  # the events before the request could not be read in time
+    "deadline_passed",
+    "filled_from_popular",  # status ok: the model had fewer than n movies to give
+]
+
+
+class Watch(msgspec.Struct, frozen=True, gc=False):
+    user_id: str
+    movie_id: str
+    minute: int
+    timestamp_ms: int
+
+
+class Rating(msgspec.Struct, frozen=True, gc=False):
+    user_id: str
+    movie_id: str
+    rating: float
+    timestamp_ms: int
+
+
+class Profile(msgspec.Struct, frozen=True):
+    user_id: str
+    gender: str | None
+    age: int | None = None
+    occupation: str | None = None
+
+
+class Movie(msgspec.Struct, frozen=True):
+    movie_id: str
+    title: str
+    genres: tuple[str, ...]
+    year: int | None = None
+    popularity: float | None = None
+
+
+class Request(msgspec.Struct, frozen=True):
+    request_id: str
+    user_id: str
+    n: int = 20
+    genres: tuple[str, ...] | None = None
+    exclude_seen: bool = True
+    timestamp_ms: int | None = None
+
+
+class Feedback(msgspec.Struct, frozen=True):
+    request_id: str
+    user_id: str | None
+    selected: str | None
+    satisfaction: float | None
+    timestamp_ms: int | None
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Where a message stands: the place that no other message has."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One answer, as `recommendations` carries it."""
+
+    request_id: str
+    user_id: str | None
+    status: Status
+    recommendations: list[str]
+    scores: list[float]
+    model_id: str | None
+    model_version: str | None
+    variant: Variant | None
+    source: Source
+    served_at: str
+    latency_ms: int
+    reason: str | None = None
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What of a request shapes its list: kept in the record, since the request's topic forgets."""
+
+    n: int
+    genres: tuple[str, ...] | None
+    exclude_seen: bool
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """What a provenance record holds beside every field of its answer."""
+
+    asked: Asked | None
+    canary_percentage: float
+    bucket: int | None
+    config_sha256: str
+    model_sha256: str | None
+    data_version: str | None
+    catalog_sha256: str
+    history_offsets: msgspec.Raw
+
+
+class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True):
+    source: Source
+    reason: str
+    error: str
+    payload: str | None
+    timestamp: str
+    payload_encoding: str | None = None

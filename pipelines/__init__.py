@@ -1,0 +1,1 @@
+"""Batch work: importing, training, evaluating. Imports nothing from `streams` but `streams.clients`."""

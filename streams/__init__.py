@@ -1,0 +1,1 @@
+"""The Kafka shell: what consumes, answers and watches. Decisions live in `models`."""

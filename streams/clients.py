@@ -1,0 +1,115 @@
+"""The only place that makes Kafka clients: where the brokers are, which properties and which security every client gets."""
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from models.errors import CanarecError
+
+ENVIRONMENT_PREFIX = "CANAREC_KAFKA_"
+MAX_MESSAGE_BYTES = 8 * 1_048_576  # the largest dead letter (models.topics)
+
+_LOG = logging.getLogger("librdkafka")
+
+
+class NoBroker(CanarecError):
+    """No broker answers at the address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A Kafka cluster and how to talk to it. `properties` are librdkafka's, from `kafka` in config.json and the environment."""
+
+    bootstrap_servers: str
+    properties: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        bootstrap_servers: str,
+        kafka: Mapping[str, str | int | float | bool],
+        environment: Mapping[str, str] = os.environ,
+    ) -> "Cluster":
+        """The environment wins over config.json: CANAREC_KAFKA_SASL_PASSWORD is `sasl.password`."""
+        named = {
+            name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("_", "."): value
+            for name, value in environment.items()
+            if name.startswith(ENVIRONMENT_PREFIX)
+        }
+        return cls(bootstrap_servers, {**kafka, **named})
+
+    def settings(self, **own: Any) -> dict[str, Any]:
+        """librdkafka settings: ours (underscores for dots), over them whatever the user set."""
+        ours = {name.replace("_", "."): value for name, value in own.items()}
+        return {
+            "bootstrap.servers": self.bootstrap_servers,
+            "reconnect.backoff.ms": 50,
+            "reconnect.backoff.max.ms": 1_000,
+            "socket.nagle.disable": True,
+            **ours,
+            **self.properties,
+        }
+
+    def consumer(self, **own: Any) -> Consumer:
+        return Consumer(
+            self.settings(
+                **{
+                    "group_id": "canarec-unused",  # required by the library; only readers that assign use it
+                    "enable_auto_commit": False,
+                    "isolation_level": "read_committed",
+                    "auto_offset_reset": "earliest",
+                    **own,
+                }
+            ),
+            logger=_LOG,
+        )
+
+    def producer(self, **own: Any) -> Producer:
+        """An idempotent producer with Java's partitioner, so that a key goes where other clients put it."""
+        return Producer(
+            self.settings(
+                **{
+                    "enable_idempotence": True,
+                    "partitioner": "murmur2_random",
+                    "message_max_bytes": MAX_MESSAGE_BYTES,
+                    **own,
+                }
+            ),
+            logger=_LOG,
+        )
+
+    def admin(self) -> AdminClient:
+        return AdminClient(self.settings(), logger=_LOG)
+
+    def check(self, timeout_s: float = 10) -> None:
+        """NoBroker with one clear line unless a broker answers."""
+        try:
+            self.admin().list_topics(timeout=timeout_s)
+        except KafkaException as error:
+            raise NoBroker(
+                f"no Kafka broker answers at {self.bootstrap_servers} ({error.args[0].str()}): "
+                "start one with `canarec broker`, or name one with --bootstrap-servers"
+            ) from None
+
+
+def partitions(client: Consumer | Producer | AdminClient, topic: str, timeout_s: float = 10) -> list[int]:
+    """The partition numbers of a topic, or CanarecError where there is no such topic."""
+    found = client.list_topics(topic, timeout=timeout_s).topics[topic]
+    if found.error is not None:
+        if found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise CanarecError(f"topic {topic} does not exist: `canarec up` or `canarec worker` creates the topics")
+        raise KafkaException(found.error)
+    return sorted(found.partitions)
+
+
+def high_watermarks(consumer: Consumer, topic: str, timeout_s: float = 10) -> dict[int, int]:
+    """The end of each partition."""
+    return {
+        partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=timeout_s)[1]
+        for partition in partitions(consumer, topic, timeout_s)
+    }
