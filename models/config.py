@@ -90,6 +90,9 @@ class Simulator(Struct, frozen=True, forbid_unknown_fields=True):
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of config.json."""
 
+    schema_file: Annotated[str, Meta(description="where editors find this schema")] = field(
+        name="$schema", default="./config.schema.json"
+    )
     canary: Canary = Canary()
     topics: Annotated[
         dict[str, Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$")]],
@@ -141,6 +144,12 @@ def canonical(value: Any) -> str:
     '{"a":[true],"b":1}'
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def defaults() -> dict[str, Any]:
+    """A config.json with every key and its default."""
+    defaults: dict[str, Any] = msgspec.to_builtins(Config())
+    return {"$schema": "./config.schema.json", **{k: v for k, v in defaults.items() if k != "$schema"}}
 
 
 def schema() -> dict[str, Any]:

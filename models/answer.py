@@ -1,0 +1,274 @@
+"""Decides what each request is answered, and writes answer and record. Never reads, never sends, knows no clock.
+
+One batch, one World, one cut of the histories. Whatever fails inside becomes that request's fallback with a reason.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from models import wire
+from models.errors import BadMessage, Reason
+from models.events import Answer, AnswerReason, Asked, Proof, Request, Source, Status, Variant
+from models.recommenders.base import Rows
+from models.release.split import arm
+from models.world import Servable, World
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request, where it stands, and the broker's time of it."""
+
+    request: Request
+    source: Source
+    kafka_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The histories of a batch's users at one moment, and the offsets below which every event is in them."""
+
+    indptr: NDArray[np.int64]  # (B + 1,)
+    movies: NDArray[np.int32]  # indices, sorted within a user
+    known: Sequence[bool]  # the user has events or a profile
+    offsets: msgspec.Raw  # {topic: {partition: next offset}}
+    behind: bool = False  # events published before the requests may be missing
+
+    def movies_of(self, row: int) -> NDArray[np.int32]:
+        return self.movies[self.indptr[row] : self.indptr[row + 1]]
+
+
+@dataclass(slots=True)
+class Decision:
+    """What a request is answered. `failure` says what went wrong inside, for the log."""
+
+    question: Question
+    bucket: int
+    variant: Variant
+    version: str
+    status: Status
+    reason: AnswerReason | None
+    movies: list[str]
+    scores: list[float]
+    failure: str | None = None
+
+
+def check(request: Request, world: World) -> None:
+    """BadMessage for what only the catalogue can tell."""
+    if request.genres and len(world.catalog) and (unknown := world.catalog.unknown(request.genres)):
+        raise BadMessage("unknown_genre", f"genres: no movie of the catalogue has {', '.join(unknown)}")
+
+
+def decide(questions: Sequence[Question], cut: Cut, world: World, now_ms: int) -> list[Decision]:
+    """The decision for each question, in order; batch and single give the same lists."""
+    decisions: list[Decision] = []
+    personal: dict[str, list[int]] = {}
+    for row, question in enumerate(questions):
+        request = question.request
+        bucket, variant = arm(request.user_id, request.request_id, world.applied.config.canary)
+        version = world.version(variant)
+        reason = _why_not(question, row, cut, world, now_ms)
+        decisions.append(Decision(question, bucket, variant, version, "fallback", reason, [], []))
+        if reason is None:
+            personal.setdefault(version, []).append(row)
+    for version, rows in personal.items():
+        _score(decisions, rows, cut, world, version)
+    for row, decision in enumerate(decisions):
+        if decision.reason == "filled_from_popular":
+            _fill(decision, cut.movies_of(row), world)
+        elif decision.status == "fallback":
+            _fall_back(decision, cut.movies_of(row), world)
+    return decisions
+
+
+def _why_not(question: Question, row: int, cut: Cut, world: World, now_ms: int) -> AnswerReason | None:
+    if now_ms - question.kafka_ms > world.applied.config.serving.deadline_ms:
+        return "deadline_passed"
+    if cut.behind:
+        return "history_behind"
+    if not cut.known[row]:
+        return "unknown_user"
+    if cut.indptr[row] == cut.indptr[row + 1]:
+        return "no_history"
+    return None
+
+
+def _score(decisions: list[Decision], rows: list[int], cut: Cut, world: World, version: str) -> None:
+    servable = world.models.get(version)
+    try:
+        if servable is None:
+            raise LookupError(f"model {version} is not at hand")
+        _score_batch(decisions, rows, cut, world, servable)
+    except Exception as error:  # noqa: BLE001 - whatever a model raises is that request's fallback, nobody else's
+        if len(rows) > 1:
+            for row in rows:
+                _score(decisions, [row], cut, world, version)
+            return
+        decision = decisions[rows[0]]
+        decision.status, decision.reason, decision.movies, decision.scores = "fallback", "model_failed", [], []
+        decision.failure = f"{type(error).__name__}: {error}"
+
+
+def _score_batch(decisions: list[Decision], rows: list[int], cut: Cut, world: World, servable: Servable) -> None:
+    recommender = servable.model.recommender
+    histories = _histories(rows, cut, servable)
+    lists = recommender.top(
+        recommender.users(histories),
+        np.array([decisions[row].question.request.n for row in rows], np.int64),
+        excluded=_seen(histories, [decisions[row].question.request.exclude_seen for row in rows]),
+        allowed=[_allowed(decisions[row].question.request, world, servable) for row in rows],
+    )
+    for place, row in enumerate(rows):
+        decision, (columns, scores) = decisions[row], lists.row(place)
+        if histories.indptr[place] == histories.indptr[place + 1]:
+            decision.reason = "no_history"  # all that was watched is newer than the model
+            continue
+        if not np.isfinite(scores).all():
+            raise ValueError("a score is not finite")
+        decision.status = "ok"
+        decision.movies = [servable.model.movie_ids[c] for c in columns.tolist()]
+        decision.scores = scores.tolist()
+        if len(decision.movies) < decision.question.request.n:
+            decision.reason = "filled_from_popular"
+
+
+def _histories(rows: list[int], cut: Cut, servable: Servable) -> Rows:
+    """The columns that each user has seen; what the model does not know is left out."""
+    lengths = (cut.indptr[1:] - cut.indptr[:-1])[rows]
+    movies = np.concatenate([cut.movies_of(row) for row in rows]) if len(rows) < len(cut.known) else cut.movies
+    columns = servable.columns(movies)
+    owner = np.repeat(np.arange(len(rows)), lengths)
+    keep = columns >= 0
+    columns, owner = columns[keep], owner[keep]
+    # Sorted by column: indices follow the order in which a worker met the movies, and sums must not.
+    ordered = np.lexsort((columns, owner))
+    indptr = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum(np.bincount(owner, minlength=len(rows)), out=indptr[1:])
+    return Rows(indptr, columns[ordered], np.ones(len(columns), np.float32))
+
+
+def _seen(histories: Rows, exclude: list[bool]) -> Rows:
+    if all(exclude):
+        return histories
+    lengths = np.diff(histories.indptr)
+    keep = np.repeat(exclude, lengths)
+    indptr = np.concatenate([[0], np.cumsum(lengths * np.array(exclude))])
+    return Rows(indptr, histories.indices[keep], histories.data[keep])
+
+
+def _allowed(request: Request, world: World, servable: Servable) -> NDArray[np.bool_] | None:
+    if not request.genres:
+        return servable.allowed
+    allowed = np.zeros(len(servable.index_of), np.bool_)
+    columns = servable.columns(world.catalog.with_genres(request.genres))
+    allowed[columns[columns >= 0]] = True
+    return allowed if servable.allowed is None else allowed & servable.allowed
+
+
+def _fill(decision: Decision, seen: NDArray[np.int32], world: World) -> None:
+    """The model has ranked every movie that it knows: what is left are newer ones. Their score is 0, they have none."""
+    found = _first(decision, seen, world, world.models[decision.version].newer)
+    if not found:
+        decision.reason = None
+        return
+    decision.movies += [world.ids.text(index) for index in found]
+    decision.scores += [0.0] * len(found)
+
+
+def _fall_back(decision: Decision, seen: NDArray[np.int32], world: World) -> None:
+    """Popular movies that the user has not seen; the score is the number of interactions in the training data."""
+    servable = world.models.get(decision.version)
+    found = _first(decision, seen, world, servable.popular if servable else world.fallback)
+    decision.movies = [world.ids.text(index) for index in found]
+    columns = servable.columns(np.array(found, np.int32)).tolist() if servable else [-1] * len(found)
+    decision.scores = [float(servable.model.popularity[c]) if servable and c >= 0 else 0.0 for c in columns]
+
+
+def _first(decision: Decision, seen: NDArray[np.int32], world: World, order: Sequence[int]) -> list[int]:
+    request = decision.question.request
+    out = set(seen.tolist()) if request.exclude_seen else set()
+    wanted = set(world.catalog.with_genres(request.genres).tolist()) if request.genres else None
+    missing, found = request.n - len(decision.movies), []
+    for index in order:
+        if len(found) == missing:
+            break
+        if index not in out and (wanted is None or index in wanted):
+            found.append(index)
+    return found
+
+
+def records(decision: Decision, cut: Cut, world: World, now_ms: int) -> tuple[bytes, bytes]:
+    """An answer and its provenance record, as JSON."""
+    question, canary = decision.question, world.applied.config.canary
+    servable = world.models.get(decision.version)
+    model = servable.model if servable else None
+    answer = wire.encode(
+        Answer(
+            request_id=question.request.request_id,
+            user_id=question.request.user_id,
+            status=decision.status,
+            recommendations=decision.movies,
+            scores=decision.scores,
+            model_id=model.model_id if model else None,
+            model_version=decision.version,
+            variant=decision.variant,
+            source=question.source,
+            served_at=wire.rfc3339(now_ms),
+            latency_ms=max(0, now_ms - question.kafka_ms),
+            reason=decision.reason,
+        )
+    )
+    proof = Proof(
+        asked=Asked(question.request.n, question.request.genres, question.request.exclude_seen),
+        canary_percentage=canary.percentage,
+        bucket=decision.bucket,
+        config_sha256=world.applied.sha256,
+        model_sha256=model.sha256 if model else None,
+        data_version=model.data_version if model else None,
+        catalog_sha256=world.catalog.sha256,
+        history_offsets=cut.offsets,
+    )
+    return answer, wire.provenance(answer, proof)
+
+
+def rejection(
+    request_id: str,
+    user_id: str | None,
+    source: Source,
+    kafka_ms: int,
+    reason: Reason,
+    offsets: msgspec.Raw,
+    world: World,
+    now_ms: int,
+) -> tuple[bytes, bytes]:
+    """Answer and record of a request that is wrong itself: no split, no model, an empty list."""
+    answer = wire.encode(
+        Answer(
+            request_id=request_id,
+            user_id=user_id,
+            status="rejected",
+            recommendations=[],
+            scores=[],
+            model_id=None,
+            model_version=None,
+            variant=None,
+            source=source,
+            served_at=wire.rfc3339(now_ms),
+            latency_ms=max(0, now_ms - kafka_ms),
+            reason=reason,
+        )
+    )
+    proof = Proof(
+        asked=None,
+        canary_percentage=world.applied.config.canary.percentage,
+        bucket=None,
+        config_sha256=world.applied.sha256,
+        model_sha256=None,
+        data_version=None,
+        catalog_sha256=world.catalog.sha256,
+        history_offsets=offsets,
+    )
+    return answer, wire.provenance(answer, proof)

@@ -1,0 +1,1 @@
+"""Canary release: who meets which version."""

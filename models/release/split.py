@@ -1,0 +1,26 @@
+"""The canary split: which arm a key falls into. Sticky: growing the percentage moves nobody back to stable."""
+
+from hashlib import sha256
+
+from models.config import Canary
+from models.events import Variant
+
+BUCKETS = 10_000
+
+
+def bucket(key: str, salt: str) -> int:
+    """The key's bucket, 0 to 9999: the first eight bytes of SHA-256 of `salt:key`, big-endian, modulo 10,000.
+
+    Python's own `hash` differs from process to process; this is the same for ever, in any language.
+
+    >>> bucket("42", "2026-11")
+    2614
+    """
+    return int.from_bytes(sha256(f"{salt}:{key}".encode()).digest()[:8], "big") % BUCKETS
+
+
+def arm(user_id: str, request_id: str, canary: Canary) -> tuple[int, Variant]:
+    """The bucket of a request and the variant that answers it."""
+    drawn = bucket(user_id if canary.unit == "user" else request_id, canary.salt)
+    trial = canary.candidate is not None and drawn < 100 * canary.percentage
+    return drawn, "canary" if trial else "stable"

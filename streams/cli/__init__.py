@@ -1,0 +1,91 @@
+"""The command `canarec`. A command here chooses and prints; what it does stands in the library.
+
+A user's mistake is one line on stderr: exit 2 for a wrong call or configuration, 1 for a failure at work.
+"""
+
+import os
+import sys
+
+# One BLAS thread, before numpy is imported: training and scoring would fight over the cores, and training is only
+# bit-identical with one.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+from typing import Any
+
+import click
+from confluent_kafka import KafkaException
+
+from models.errors import BadConfig, CanarecError, UsageError
+from streams import logs
+
+
+class Commands(click.Group):
+    """Imports a command's module only when it is called: `canarec --help` must not wait for scipy."""
+
+    lazy = {
+        "broker": "streams.cli.broker:broker",
+        "config": "streams.cli.config:config",
+        "doctor": "streams.cli.doctor:doctor",
+        "import": "streams.cli.imports:import_",
+        "models": "streams.cli.models:models",
+        "recommend": "streams.cli.recommend:recommend",
+        "simulate": "streams.cli.simulate:simulate",
+        "up": "streams.cli.up:up",
+        "worker": "streams.cli.worker:worker",
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(self.lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.lazy:
+            return None
+        import importlib
+
+        module, name = self.lazy[cmd_name].split(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="canarec", prog_name="canarec")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    envvar="CANAREC_LOG_LEVEL",
+    help="What is logged to stderr.",
+)
+def canarec(log_level: str) -> None:
+    """A movie recommender that lives on Kafka.
+
+    \b
+    Example:
+      canarec up --data ml-latest-small      everything on this machine
+      canarec recommend 42 -n 10             one question, one answer
+    """
+    logs.configure(level=log_level)
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """The console script."""
+    try:
+        canarec.main(arguments, prog_name="canarec", standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (UsageError, BadConfig) as error:
+        _fail(error, 2)
+    except CanarecError as error:
+        _fail(error, 1)
+    except KafkaException as error:
+        _fail(error.args[0].str(), 1)
+
+
+def _fail(error: object, code: int) -> None:
+    print(f"canarec: {error}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,504 @@
+"""The transaction: source topics → agent → outputs and offsets, committed together or not at all (KIP-447).
+
+    consumer thread → batch on a channel → agent → commit thread → Kafka
+
+Faust's own consumer loses events after a kill and doubles them after a rebalance, so an official consumer feeds a Faust
+channel. What is consumed belongs to a `Session`: one stretch of one assignment, begun at the committed offsets. A batch of a
+closed session never commits. Every failure has one answer: close the session, make new producers under the same
+transactional ids (which ends whatever was open), begin again at the committed offsets. They are the truth.
+"""
+
+import concurrent.futures
+import os
+import queue
+import struct
+import threading
+import time
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from streams.clients import Cluster
+
+log = structlog.get_logger()
+
+TRANSACTION_TIMEOUT_MS = 5_000
+CALL_S = 4.0  # one call inside a transaction; after a time-out nobody knows what happened: never repeat it
+PRODUCERS = 3  # in rotation: a transaction right behind another on one id meets CONCURRENT_TRANSACTIONS
+TRANSACTION_MESSAGES = 2_048  # consumed messages in one transaction, at most
+BATCHES_AHEAD = 6
+STALLED_S = 10.0
+HANGING_S = 20.0
+UNSTABLE_S = 18.0  # a transaction that nobody ends is ended by the broker within 5 + 10 s
+FATAL_EXIT = 70
+
+Place = tuple[str, int]  # topic, partition
+
+
+class Out(NamedTuple):
+    """One message to produce. `partition` −1 lets the partitioner choose by key."""
+
+    topic: str
+    value: bytes | None
+    key: bytes | None = None
+    partition: int = -1
+    headers: list[tuple[str, bytes]] | None = None
+
+
+class Session:
+    """One stretch of one assignment; its metadata is what every commit presents."""
+
+    def __init__(self, metadata: Any, offsets: Iterable[TopicPartition]) -> None:
+        self.metadata = metadata
+        self.next: dict[Place, int] = {(o.topic, o.partition): o.offset for o in offsets}
+        self.open = True
+        self.put = self.taken = self.done = 0  # batches, numbered by the consumer and counted off by the committer
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Messages that were consumed together, in order and without a hole."""
+
+    session: Session
+    number: int
+    messages: list[Message]
+    context: Any  # what `consumed` gave for it
+    since: float = field(default_factory=time.perf_counter)
+
+
+def _no_witness(places: Sequence[Place]) -> dict[Place, int]:
+    return {}
+
+
+class ExactlyOnce:
+    """Runs one group's consumer and commit threads. `feed` gets each batch on the loop; `answered` takes its outputs.
+
+    `witness(places)` gives lower bounds of the true committed offsets: a coordinator that is still loading its log may
+    answer from the past. `consumed()` is called after a batch's last message was read.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        group: str,
+        topics: Sequence[str],
+        name: str,
+        batch_size: int,
+        feed: Callable[[Batch], None],
+        consumed: Callable[[], Any] = lambda: None,
+        witness: Callable[[Sequence[Place]], dict[Place, int]] = _no_witness,
+        committed: Callable[[Sequence[Batch]], None] = lambda batches: None,
+        on_fatal: Callable[[], None] = lambda: os._exit(FATAL_EXIT),
+    ) -> None:
+        self.cluster, self.group, self.topics, self.name = cluster, group, list(topics), name
+        self.batch_size, self.feed, self.consumed = batch_size, feed, consumed
+        self.witness, self.committed, self.on_fatal = witness, committed, on_fatal
+        self.session: Session | None = None
+        self.ending = False
+        self.transactions = Transactions(cluster, group, name)
+        self._rewind_due = True
+        self._progress = 0.0
+        self._room = threading.Condition()
+        self._outputs: queue.Queue[tuple[list[Batch], list[Out]]] = queue.Queue()
+        self._log_holes: set[tuple[Place, int, int]] = set()
+        self._log = log.bind(group=group, worker=name)
+
+    # -- life -------------------------------------------------------------------------------------
+
+    def start(self, loop: AbstractEventLoop) -> None:
+        """Begins to consume; batches are fed on `loop`."""
+        self.loop = loop
+        self._consumer_thread = self._thread(self._consume, "consume")
+        self._thread(self._commit, "commit")
+        self.transactions.rebuild(self._guarded)  # beside the join: both take a moment
+
+    def stop(self, patience_s: float = 8) -> bool:
+        """Ends the session, lets the transaction in flight end, leaves the group. False: it hung."""
+        self.ending = True
+        self._consumer_thread.join(patience_s)
+        return not self._consumer_thread.is_alive()
+
+    def assigned(self) -> list[Place]:
+        """The places of the present session."""
+        session = self.session
+        return list(session.next) if session else []
+
+    def answered(self, batches: list[Batch], outputs: list[Out]) -> None:
+        """Everything that these batches give rise to: goes out with their offsets, or not at all."""
+        self._outputs.put((batches, outputs))
+
+    def _thread(self, work: Callable[[], None], name: str) -> threading.Thread:
+        thread = threading.Thread(target=self._guarded, args=(work,), daemon=True, name=f"{self.group}-{name}")
+        thread.start()
+        return thread
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException:  # a thread that ends takes the process along: its supervisor starts a whole one again
+            self._log.critical("thread died", exc_info=True)
+            self.on_fatal()
+
+    # -- consume ----------------------------------------------------------------------------------
+
+    def _consume(self) -> None:
+        consumer = self._consumer = self.cluster.consumer(
+            group_id=self.group,
+            group_instance_id=self.name,
+            client_id=self.name,
+            enable_auto_offset_store=False,
+            session_timeout_ms=6_000,
+            heartbeat_interval_ms=1_500,
+            max_poll_interval_ms=60_000,
+            fetch_wait_max_ms=100,
+            fetch_queue_backoff_ms=5,
+            queued_min_messages=5_000,
+            partition_assignment_strategy="range",  # cooperative moves the generation under a running transaction
+        )
+        consumer.subscribe(self.topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+        while not self.ending:
+            if self._rewind_due:
+                self._rewind()
+            if self.transactions.hanging_for() > HANGING_S:
+                raise RuntimeError("a transaction hangs inside librdkafka")
+            session = self.session
+            if session and session.open and not self._has_room(session):
+                continue
+            first = consumer.poll(0.1)
+            if first is None:
+                continue
+            # consume(n, t) alone would wait t for n messages
+            messages = [first, *consumer.consume(self.batch_size - 1, 0)]
+            session = self.session  # a rebalance may have been served inside
+            if session is None or not session.open:
+                continue  # a rewind or an assignment is due: both seek
+            if in_order := self._in_order(session, messages):
+                self._put(session, in_order)
+        self._close(5)
+        consumer.close()
+
+    def _has_room(self, session: Session) -> bool:
+        if session.put != session.done and time.monotonic() - self._progress > STALLED_S:
+            self._fail(session, "stalled")  # something between here and the committer lost a batch
+            return False
+        with self._room:
+            return self._room.wait_for(lambda: session.put - session.taken < BATCHES_AHEAD or not session.open, 0.2)
+
+    def _in_order(self, session: Session, messages: list[Message]) -> list[Message]:
+        """What follows the session's positions: below is a second reading, a hole means that something was lost."""
+        good: list[Message] = []
+        for message in messages:
+            error = message.error()
+            if error:
+                if error.fatal():
+                    raise KafkaException(error)
+                self._log.warning("consumer error", error=error.str())
+                continue
+            place, offset = (message.topic(), message.partition()), message.offset()
+            expected = session.next.get(place)
+            if expected is None or offset < expected:
+                continue
+            if offset > expected and (place, expected, offset) not in self._log_holes:
+                # Control records take offsets too: a hole that is met again after the rewind is the log's own.
+                if len(self._log_holes) > 100_000:
+                    self._log_holes.clear()
+                self._log_holes.add((place, expected, offset))
+                if not self._only_control_records(place, expected, offset):
+                    self._fail(session, "hole")
+                    return []
+            session.next[place] = offset + 1
+            good.append(message)
+        return good
+
+    def _only_control_records(self, place: Place, expected: int, found: int) -> bool:
+        # One or two markers between data are a transactional requester's: no reason to read again.
+        return found - expected <= 2
+
+    def _put(self, session: Session, messages: list[Message]) -> None:
+        if not session.open:
+            return
+        if session.put == session.done:
+            self._progress = time.monotonic()
+        session.put += 1
+        self.loop.call_soon_threadsafe(self.feed, Batch(session, session.put, messages, self.consumed()))
+
+    # -- where the group stands -------------------------------------------------------------------
+
+    def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        begun = time.monotonic()
+        metadata = consumer.consumer_group_metadata()  # first: what is read from here on must not be older than it
+        self._close(5)
+        offsets = self._settled(places) if places else []
+        consumer.assign(offsets)
+        self._rewind_due = not self._open(metadata, offsets)
+        self._log.info(
+            "assigned",
+            offsets={f"{o.topic}-{o.partition}": o.offset for o in offsets},
+            seconds=round(time.monotonic() - begun, 2),
+        )
+
+    def _on_revoke(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        self._close(5)
+        self._rewind_due = True
+        self._log.info("revoked", partitions=len(places))
+
+    def _on_lost(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        self._close(0)
+        self._rewind_due = True
+        self._log.warning("partitions lost", partitions=len(places))
+
+    def _rewind(self) -> None:
+        """The same assignment again, from the committed offsets."""
+        places = self._consumer.assignment()
+        if not places:
+            return
+        if not self.transactions.ready():  # being rebuilt; callbacks are served, what is read here is sought again
+            self._consumer.poll(0.1)
+            return
+        metadata = self._consumer.consumer_group_metadata()
+        self._close(5)
+        try:
+            offsets = self._settled(places)
+            for offset in offsets:
+                self._consumer.seek(offset)
+        except KafkaException as error:
+            self._log.warning("rewind failed, trying again", error=str(error))
+            self._consumer.poll(0.1)
+            return
+        if self._open(metadata, offsets):
+            self._log.info("rewound", offsets={f"{o.topic}-{o.partition}": o.offset for o in offsets})
+
+    def _open(self, metadata: Any, offsets: list[TopicPartition]) -> bool:
+        if _generation(metadata) < 0:  # without membership it would pass every fence: never use it
+            self._log.warning("no membership yet")
+            return False
+        self.session, self._rewind_due = Session(metadata, offsets), False
+        return True
+
+    def _close(self, wait_s: float) -> None:
+        """No batch of the session commits from here on; the transaction in flight gets `wait_s` to end."""
+        session, self.session = self.session, None
+        if session:
+            session.open = False
+        if wait_s and self.transactions.lock.acquire(timeout=wait_s):
+            self.transactions.lock.release()
+
+    def _settled(self, places: list[TopicPartition]) -> list[TopicPartition]:
+        """Committed offsets with no transaction pending on them and none from the past."""
+        self.transactions.ensure()  # init_transactions: whatever a predecessor of this name left open is ended
+        self._wait_stable(places)
+        bounds = self.witness([(p.topic, p.partition) for p in places])
+        begun, waiting = time.monotonic(), False
+        while True:
+            found = self._wait_stable(places)
+            stale = [o for o in found if 0 <= o.offset < bounds.get((o.topic, o.partition), 0) or
+                     o.offset < 0 < bounds.get((o.topic, o.partition), 0)]
+            if not stale:
+                break
+            if time.monotonic() - begun > UNSTABLE_S:
+                self._log.error("committed offsets are behind their answers: going on behind the answers")
+                break
+            if not waiting:
+                waiting = True
+                self._log.warning("the coordinator answers from the past", stale={f"{o.topic}-{o.partition}": o.offset for o in stale})
+            time.sleep(0.1)
+        for offset in found:
+            known = bounds.get((offset.topic, offset.partition), 0)
+            if offset.offset < known:
+                offset.offset = known
+            elif offset.offset < 0:
+                offset.offset = self._consumer.get_watermark_offsets(offset, timeout=10)[0]
+        return [TopicPartition(o.topic, o.partition, o.offset) for o in found]
+
+    def _wait_stable(self, places: list[TopicPartition]) -> list[TopicPartition]:
+        begun, fenced = time.monotonic(), False
+        while True:
+            try:
+                found = self._consumer.committed(
+                    [TopicPartition(p.topic, p.partition) for p in places], timeout=0.5
+                )
+                for offset in found:
+                    if offset.error:
+                        raise KafkaException(offset.error)
+                return found
+            except KafkaException as error:
+                waited = time.monotonic() - begun
+                if error.args[0].code() == KafkaError.UNSTABLE_OFFSET_COMMIT or waited > 1:
+                    if not fenced:
+                        fenced = self._fence_neighbours(places)
+                    if waited > UNSTABLE_S:
+                        return self._plain_committed(places)
+                if waited > UNSTABLE_S * 2:
+                    raise
+                time.sleep(0.05)
+
+    def _fence_neighbours(self, places: list[TopicPartition]) -> bool:
+        """Ends the open transactions of whoever committed here last: its name stands in the offsets' metadata."""
+        try:
+            names = {o.metadata for o in self._plain_committed(places) if o.metadata} - {self.name}
+            for name in names:
+                self.transactions.fence(name)
+        except KafkaException as error:
+            self._log.warning("fencing failed", error=str(error))
+            return False
+        self._log.info("fenced", names=sorted(names))
+        return True
+
+    def _plain_committed(self, places: list[TopicPartition]) -> list[TopicPartition]:
+        reader = self.cluster.consumer(group_id=self.group, isolation_level="read_uncommitted")
+        try:
+            found: list[TopicPartition] = reader.committed(
+                [TopicPartition(p.topic, p.partition) for p in places], timeout=2
+            )
+            return found
+        finally:
+            reader.close()
+
+    # -- commit -----------------------------------------------------------------------------------
+
+    def _commit(self) -> None:
+        """All that was scored while the last transaction ran goes into the next one."""
+        held: tuple[list[Batch], list[Out]] | None = None
+        while True:
+            work = [held or self._outputs.get()]
+            held = None
+            session = work[0][0][0].session
+            count = sum(len(b.messages) for b in work[0][0])
+            while count < TRANSACTION_MESSAGES:
+                try:
+                    more = self._outputs.get_nowait()
+                except queue.Empty:
+                    break
+                if more[0][0].session is not session:
+                    held = more
+                    break
+                work.append(more)
+                count += sum(len(b.messages) for b in more[0])
+            batches = [batch for group, _ in work for batch in group]
+            with self._room:
+                session.taken += len(batches)
+                self._room.notify()
+            with self.transactions.lock:
+                if session.open:
+                    self._commit_one(session, batches, [out for _, outputs in work for out in outputs])
+
+    def _commit_one(self, session: Session, batches: list[Batch], outputs: list[Out]) -> None:
+        expected = range(session.done + 1, session.done + 1 + len(batches))
+        if [b.number for b in batches] != list(expected):
+            self._fail(session, "batch missing")  # an agent crashed, a queue was cleared
+            return
+        ends = {(m.topic(), m.partition()): m.offset() + 1 for b in batches for m in b.messages}
+        try:
+            self.transactions.commit(ends, outputs, session.metadata)
+        except (KafkaException, BufferError) as error:
+            self._fail(session, str(error), transaction_failed=True)
+            return
+        session.done += len(batches)
+        self._progress = time.monotonic()
+        self.committed(batches)
+
+    def _fail(self, session: Session, why: str, *, transaction_failed: bool = False) -> None:
+        session.open = False
+        self._log.warning("session closed", why=why)
+        if transaction_failed:
+            self.transactions.rebuild(self._guarded)
+        self._rewind_due = True
+
+
+class Transactions:
+    """The transactional producers of one worker and group. Call `commit` and `ensure` with `lock` held by nobody else."""
+
+    def __init__(self, cluster: Cluster, group: str, name: str) -> None:
+        self.cluster, self.group, self.name = cluster, group, name
+        self.lock = threading.RLock()  # held while a transaction is in flight, or producers are being made
+        self._producers: list[Producer] = []
+        self._turn = 0
+        self._since = 0.0
+
+    def ready(self) -> bool:
+        return bool(self._producers)
+
+    def hanging_for(self) -> float:
+        """Seconds since the transaction in flight began; 0 without one."""
+        since = self._since
+        return time.monotonic() - since if since else 0.0
+
+    def ensure(self) -> None:
+        """Producers that are ready; waits for a transaction in flight."""
+        with self.lock:
+            if not self._producers:
+                with concurrent.futures.ThreadPoolExecutor(PRODUCERS) as pool:
+                    self._producers = list(pool.map(self._made, self._ids(self.name)))
+
+    def rebuild(self, guarded: Callable[[Callable[[], None]], None]) -> None:
+        """New producers under the same ids, made in a side thread: init_transactions ends what is open."""
+        for producer in self._producers:
+            _bury(producer)
+        self._producers = []
+        threading.Thread(target=guarded, args=(self.ensure,), daemon=True, name=f"{self.group}-producers").start()
+
+    def fence(self, name: str) -> None:
+        """Ends whatever a dead worker of this name left open."""
+        for transactional_id in self._ids(name):
+            _bury(self._made(transactional_id, patience_s=5))
+
+    def commit(self, ends: dict[Place, int], outputs: list[Out], metadata: Any) -> None:
+        """Outputs and offsets in one transaction. KafkaException: nobody knows; make new producers and read again."""
+        producer = self._producers[self._turn % len(self._producers)] if self._producers else None
+        if producer is None:
+            raise KafkaException(KafkaError(KafkaError._STATE, "the producers are being made"))
+        self._since = time.monotonic()
+        try:
+            producer.begin_transaction()
+            for out in outputs:
+                producer.produce(out.topic, out.value, out.key, out.partition, headers=out.headers)
+            producer.send_offsets_to_transaction(
+                [TopicPartition(topic, partition, end, self.name) for (topic, partition), end in ends.items()],
+                metadata,
+                CALL_S,
+            )
+            producer.commit_transaction(CALL_S)
+        finally:
+            self._since = 0.0
+        self._turn += 1
+
+    def _ids(self, name: str) -> list[str]:
+        return [f"{self.group}-{name}-{number}" for number in range(PRODUCERS)]
+
+    def _made(self, transactional_id: str, patience_s: float = 60) -> Producer:
+        until = time.monotonic() + patience_s
+        while True:
+            producer = self.cluster.producer(
+                transactional_id=transactional_id,
+                transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+                linger_ms=0,
+                retry_backoff_ms=1,
+                retry_backoff_max_ms=20,
+                message_timeout_ms=TRANSACTION_TIMEOUT_MS,
+            )
+            try:
+                producer.list_topics(timeout=5)  # connected first: the coordinator look-up would wait for a timer
+                producer.init_transactions(5)
+                return producer
+            except KafkaException as error:
+                _bury(producer)
+                if time.monotonic() > until:
+                    raise
+                log.warning("init_transactions failed", transactional_id=transactional_id, error=str(error))
+                time.sleep(0.1)
+
+
+def _bury(producer: Producer) -> None:
+    # The last reference dies in another thread: destroying a producer may block for as long as its time-outs.
+    threading.Thread(target=lambda dead: dead.purge(), args=(producer,), daemon=True).start()
+
+
+def _generation(metadata: Any) -> int:
+    """The generation inside librdkafka's serialized group metadata ("CGMDv2:" and a native int32)."""
+    generation: int = struct.unpack_from("=i", metadata, 7)[0]
+    return generation

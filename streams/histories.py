@@ -1,0 +1,185 @@
+"""What this worker knows: every user's history, the profiles and the catalogue, read from the topics; and the barrier.
+
+Each worker reads all partitions without a group, so the partition an event came in by does not matter and any worker can take
+over any request at once. What is refused here is skipped: the agents on the same topics write the dead letters.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import structlog
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaException, Message
+
+from models import wire
+from models.answer import Cut
+from models.catalog import Catalog
+from models.config import Applied
+from models.errors import BadMessage
+from models.events import Movie, Profile, Rating, Watch
+from models.history import Histories, Ids
+from streams import metrics, snapshots
+from streams.clients import Cluster
+from streams.tail import Ends, Followed, Place, Tail
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+SNAPSHOT_EVERY_S = 60
+SNAPSHOT_EVENTS = 50_000  # fewer new events than this are quicker read again than written down
+
+
+def kafka_ms(message: Message) -> int:
+    """The message's own time; 0 where it has none."""
+    kind, at = message.timestamp()
+    return 0 if kind == TIMESTAMP_NOT_AVAILABLE else int(at)
+
+
+class Known:
+    """Histories, profiles and catalogue with the offsets they were made from. One lock, the tail's, guards them all."""
+
+    def __init__(
+        self, cluster: Cluster, applied: Applied, folder: Path, *, on_fatal: Callable[[], None]
+    ) -> None:
+        self.ids = Ids()  # of movies: shared by histories, catalogue and models
+        self.histories = Histories(self.ids)
+        self.profiles: dict[str, Profile] = {}
+        self.movies: dict[str, Movie] = {}
+        self.catalog_changes = 0
+        self.applied_events = 0
+        self._folder, self._limits = folder, applied.config.events.limits()
+        self._wait_s = applied.config.serving.freshness_wait_ms / 1000
+        self._snapshot_events, self._snapshot_at = 0, time.monotonic()
+        self._events = tuple(applied.topic(name) for name in ("watch-events", "rating-events"))
+        self.watched: list[Callable[[Sequence[Watch | Rating]], None]] = []
+        follow = {
+            self._events[0]: Followed(self._parse_watches, self._apply_events),
+            self._events[1]: Followed(self._parse_ratings, self._apply_events),
+            applied.topic("user-profiles"): Followed(_parse_profiles, self._apply_profiles),
+            applied.topic("movie-catalog"): Followed(_parse_movies, self._apply_movies),
+        }
+        self.tail = Tail(cluster, follow, name="histories", starts=self._restore, on_fatal=on_fatal)
+        self._event_places = [place for place in self.tail.places if place[0] in self._events]
+
+    # -- the barrier ------------------------------------------------------------------------------
+
+    def ends(self) -> Ends:
+        """Asked for after a batch's last request was consumed: what was acknowledged before the request is below."""
+        return self.tail.ends(self._event_places)
+
+    def caught_up(self, ends: Ends) -> bool:
+        """Waits, `freshness_wait_ms` at most, until every event below the ends is in the histories."""
+        begun = time.monotonic()
+        try:
+            targets = ends.get(self._wait_s)
+        except (KafkaException, TimeoutError) as error:
+            log.warning("the ends of the event topics are unknown", error=str(error))
+            return False
+        reached = self.tail.wait(targets, begun + self._wait_s)
+        metrics.FRESHNESS.observe(time.monotonic() - begun)
+        return reached
+
+    def cut(self, user_ids: Sequence[str], *, behind: bool = False) -> Cut:
+        """The users' histories and the offsets they were made from, in one critical section."""
+        with self.tail.lock:
+            indptr, movies = self.histories.batch(user_ids)
+            known = [user in self.histories or user in self.profiles for user in user_ids]
+            offsets = self._offsets()
+        return Cut(indptr, movies, known, msgspec.Raw(msgspec.json.encode(offsets)), behind)
+
+    def _offsets(self) -> dict[str, dict[str, int]]:
+        offsets: dict[str, dict[str, int]] = {topic: {} for topic in self._events}
+        for topic, partition in self._event_places:
+            offsets[topic][str(partition)] = self.tail.positions[topic, partition]
+        return offsets
+
+    # -- the fold ---------------------------------------------------------------------------------
+
+    def _parse_watches(self, messages: list[Message]) -> list[Watch | Rating]:
+        return _parsed(messages, lambda m: wire.watch(m.value(), kafka_ms(m), self._limits))
+
+    def _parse_ratings(self, messages: list[Message]) -> list[Watch | Rating]:
+        return _parsed(messages, lambda m: wire.rating(m.value(), kafka_ms(m), self._limits))
+
+    def _apply_events(self, events: list[Watch | Rating]) -> None:
+        self.histories.apply(events)
+        self.applied_events += len(events)
+        for listener in self.watched:
+            listener(events)
+
+    def _apply_profiles(self, changes: list[tuple[str, Profile | None]]) -> None:
+        for user_id, profile in changes:
+            if profile is None:
+                self.profiles.pop(user_id, None)
+            else:
+                self.profiles[user_id] = profile
+
+    def _apply_movies(self, changes: list[tuple[str, Movie | None]]) -> None:
+        for movie_id, movie in changes:
+            if movie is None:
+                self.movies.pop(movie_id, None)
+            else:
+                self.ids.index(movie_id)
+                self.movies[movie_id] = movie
+        self.catalog_changes += len(changes)
+
+    def catalog(self) -> tuple[int, Catalog]:
+        """The catalogue of this moment, and the count of changes that it is made of."""
+        with self.tail.lock:
+            changes, movies = self.catalog_changes, list(self.movies.values())
+        return changes, Catalog.of(movies, self.ids)
+
+    # -- the local snapshot -----------------------------------------------------------------------
+
+    def _restore(self, places: list[Place]) -> dict[Place, int]:
+        snapshot = snapshots.load(self._folder, self.tail_identity(places))
+        if snapshot is None:
+            return {}
+        self.histories = Histories.from_arrays(snapshot.arrays, self.ids)
+        self._snapshot_events = 0
+        return {place: offset for place, offset in snapshot.offsets.items() if place in places}
+
+    def save_if_worth(self) -> None:
+        """Writes a snapshot when enough has changed since the last one."""
+        new = self.applied_events - self._snapshot_events
+        if new < SNAPSHOT_EVENTS or time.monotonic() - self._snapshot_at < SNAPSHOT_EVERY_S:
+            return
+        self.save()
+
+
+def _parsed(
+    messages: list[Message], parse: Callable[[Message], Watch | Rating]
+) -> list[Watch | Rating]:
+    events = []
+    for message in messages:
+        try:
+            events.append(parse(message))
+        except BadMessage:
+            continue  # a dead letter of the agent on this topic
+    return events
+
+
+def _parse_profiles(messages: list[Message]) -> list[tuple[str, Profile | None]]:
+    return _changes(messages, wire.profile, lambda profile: profile.user_id)
+
+
+def _parse_movies(messages: list[Message]) -> list[tuple[str, Movie | None]]:
+    return _changes(messages, wire.movie, lambda movie: movie.movie_id)
+
+
+def _changes(
+    messages: list[Message], parse: Callable[[bytes | None], T], id_of: Callable[[T], str]
+) -> list[tuple[str, T | None]]:
+    changes: list[tuple[str, T | None]] = []
+    for message in messages:
+        try:
+            if message.value() is None:
+                changes.append((wire.key_id(message.key()), None))
+            else:
+                record = parse(message.value())
+                changes.append((id_of(record), record))
+        except BadMessage:
+            continue  # a dead letter of the agent on this topic
+    return changes

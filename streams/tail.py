@@ -1,0 +1,161 @@
+"""A plain reader of whole topics: every partition, no group, each message applied once and in order by offset.
+
+What was applied and how far is one cut: take `lock`, and data and `positions` belong together. A position is the next offset
+to read, control records counted, so it can be compared with a high watermark.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import OffsetSpec
+
+from streams.clients import Cluster, partitions
+
+log = structlog.get_logger()
+
+Place = tuple[str, int]  # topic, partition
+MESSAGES_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What to do with a topic's messages: `parse` works outside the lock, `apply` inside."""
+
+    parse: Callable[[list[Message]], Any]
+    apply: Callable[[Any], None]
+
+
+class Tail:
+    """Follows topics from `starts` (by place; the beginning where there is none) on a thread of its own."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        topics: Mapping[str, Followed],
+        *,
+        name: str,
+        starts: Callable[[list[Place]], Mapping[Place, int]] = lambda places: {},
+        on_fatal: Callable[[], None],
+    ) -> None:
+        self.cluster, self.topics, self.name = cluster, dict(topics), name
+        self.lock = threading.Lock()
+        self.moved = threading.Condition(self.lock)
+        self.positions: dict[Place, int] = {}
+        self.idle = threading.Event()  # nothing was waiting at the last look: time for housekeeping
+        self._on_fatal = on_fatal
+        self._ending = False
+        self._consumer = cluster.consumer(
+            enable_partition_eof=True,
+            fetch_wait_max_ms=100,
+            fetch_queue_backoff_ms=5,
+            queued_min_messages=100_000,
+            queued_max_messages_kbytes=65_536,
+        )
+        self._admin = cluster.admin()
+        self.places = [(topic, p) for topic in self.topics for p in partitions(self._consumer, topic, 30)]
+        begin = dict(starts(self.places))
+        lows = {place: self._watermarks(place)[0] for place in self.places}
+        self.positions = {place: max(begin.get(place, 0), lows[place]) for place in self.places}
+        self._thread = threading.Thread(target=self._guarded, daemon=True, name=f"tail-{name}")
+
+    def start(self) -> None:
+        self._consumer.assign([TopicPartition(t, p, self.positions[t, p]) for t, p in self.places])
+        self._thread.start()
+
+    def stop(self, patience_s: float = 5) -> None:
+        self._ending = True
+        if self._thread.ident is not None:
+            self._thread.join(patience_s)
+        self._consumer.close()
+
+    def ends(self, places: Iterable[Place] | None = None, *, committed: bool = False) -> "Ends":
+        """Begins to ask for the ends of partitions (all followed ones unless named); `Ends.get` waits for them.
+
+        High watermarks, or, `committed`, the last stable offsets: as far as a committed reader can see.
+        """
+        latest = OffsetSpec.latest()
+        isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+        asked = {TopicPartition(t, p): latest for t, p in (self.places if places is None else places)}
+        return Ends(self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=10))
+
+    def wait(self, targets: Mapping[Place, int], until: float) -> bool:
+        """Waits until every target position is reached; False when `until` (time.monotonic) came first."""
+        with self.moved:
+            while not all(self.positions.get(place, -1) >= end for place, end in targets.items()):
+                left = until - time.monotonic()
+                if left <= 0:
+                    return False
+                self.moved.wait(left)
+            return True
+
+    def catch_up(self, progress: Callable[[int], None] = lambda left: None) -> None:
+        """Waits until what the topics hold now has been applied; tells how many messages are left."""
+        targets = self.ends(committed=True).get(30)
+        while not self.wait(targets, time.monotonic() + 0.5):
+            if self._ending:
+                return
+            with self.lock:
+                progress(sum(max(0, end - self.positions[place]) for place, end in targets.items()))
+
+    def _watermarks(self, place: Place) -> tuple[int, int]:
+        low, high = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=30)
+        return low, high
+
+    def _guarded(self) -> None:
+        try:
+            self._run()
+        except BaseException:  # histories that stand still would be served as if they were fresh
+            log.critical("reader died", reader=self.name, exc_info=True)
+            self._on_fatal()
+
+    def _run(self) -> None:
+        while not self._ending:
+            first = self._consumer.poll(0.2)
+            if first is None:
+                self.idle.set()
+                continue
+            self.idle.clear()
+            self._take([first, *self._consumer.consume(MESSAGES_AT_ONCE - 1, 0)])
+
+    def _take(self, messages: list[Message]) -> None:
+        by_topic: dict[str, list[Message]] = {}
+        positions: dict[Place, int] = {}
+        for message in messages:
+            error = message.error()
+            if error is None:
+                topic = message.topic()
+                by_topic.setdefault(topic, []).append(message)
+                positions[topic, message.partition()] = message.offset() + 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                # its offset is past the control records, which no message shows
+                positions[message.topic(), message.partition()] = message.offset()
+            elif error.fatal():
+                raise KafkaException(error)
+            else:
+                log.warning("reader error", reader=self.name, error=error.str())
+        parsed = [(self.topics[topic], self.topics[topic].parse(found)) for topic, found in by_topic.items()]
+        with self.moved:
+            for followed, found in parsed:
+                followed.apply(found)
+            self.positions.update(positions)
+            self.moved.notify_all()
+
+
+class Ends:
+    """Ends of partitions that were asked for. Whatever was acknowledged before the question lies below them."""
+
+    def __init__(self, futures: Mapping[TopicPartition, Any]) -> None:
+        self._futures = futures
+
+    def get(self, timeout_s: float) -> dict[Place, int]:
+        """KafkaException where the broker does not say, TimeoutError where it does not answer in time."""
+        until = time.monotonic() + timeout_s
+        return {
+            (place.topic, place.partition): future.result(max(0.0, until - time.monotonic())).offset
+            for place, future in self._futures.items()
+        }

@@ -1,0 +1,107 @@
+"""Creates the contract's topics where they are missing, and reports where an existing one differs. Changes none."""
+
+import time
+from dataclasses import dataclass
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from models.config import Applied
+from models.topics import TOPICS, Topic
+from streams.clients import Cluster
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """An existing topic that is not as the table says. Only partitions of answers against requests can break a promise."""
+
+    topic: str
+    setting: str
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"topic {self.topic}: {self.setting} is {self.found}, expected {self.expected}"
+
+
+def ensure(cluster: Cluster, applied: Applied) -> list[str]:
+    """Creates what is missing and waits until it is there; the names that were created.
+
+    Answers go to the partition with their request's number: their topics get as many partitions as an existing
+    requests topic has.
+    """
+    cluster.check()
+    admin = cluster.admin()
+    existing = admin.list_topics(timeout=10).topics
+    requests = existing.get(applied.topic("recommendation-requests"))
+    alike = len(requests.partitions) if requests is not None else TOPICS["recommendation-requests"].partitions
+    missing = {
+        applied.topic(name): NewTopic(
+            applied.topic(name),
+            alike if name in _AS_REQUESTS else topic.partitions,
+            config=topic.settings(),
+        )
+        for name, topic in TOPICS.items()
+        if applied.topic(name) not in existing
+    }
+    if not missing:
+        return []
+    for name, created in admin.create_topics(list(missing.values())).items():
+        try:
+            created.result(30)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another worker was quicker
+                raise
+    _wait_for(admin, set(missing))
+    log.info("topics created", topics=sorted(missing))
+    return sorted(missing)
+
+
+def differences(cluster: Cluster, applied: Applied) -> list[Difference]:
+    """What `canarec doctor` reports: existing topics with other settings, and missing ones."""
+    admin = cluster.admin()
+    existing = admin.list_topics(timeout=10).topics
+    found: list[Difference] = []
+    requests = existing.get(applied.topic("recommendation-requests"))
+    for name, topic in TOPICS.items():
+        real = applied.topic(name)
+        if real not in existing:
+            found.append(Difference(real, "topic", "missing", "there"))
+            continue
+        partitions = len(existing[real].partitions)
+        if name in _AS_REQUESTS and requests is not None and partitions < len(requests.partitions):
+            found.append(Difference(real, "partitions", str(partitions), f"at least {len(requests.partitions)}"))
+        found += _settings_that_differ(admin, real, topic)
+    return found
+
+
+_AS_REQUESTS = ("recommendations", "provenance", "canarec-answered")
+
+
+def _settings_that_differ(admin: AdminClient, real: str, topic: Topic) -> list[Difference]:
+    resource = ConfigResource(ResourceType.TOPIC, real)
+    settings = admin.describe_configs([resource])[resource].result(10)
+    return [
+        Difference(real, name, settings[name].value, expected)
+        for name, expected in topic.settings().items()
+        if name in settings and settings[name].value != expected
+    ]
+
+
+def _wait_for(admin: AdminClient, names: set[str]) -> None:
+    # Faust ignores for ever a topic that is not there when it joins.
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        topics = admin.list_topics(timeout=10).topics
+        ready = {
+            name
+            for name in names & topics.keys()
+            if topics[name].error is None and all(p.leader >= 0 for p in topics[name].partitions.values())
+        }
+        if ready == names:
+            return
+        time.sleep(0.05)
+    raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
