@@ -1,0 +1,1 @@
+"""Learned models behind one small protocol (`base.Recommender`), and the exact choice of the best movies (`topk`)."""

@@ -1,0 +1,26 @@
+"""The popularity order and the lists taken from it."""
+
+import numpy as np
+
+from models.recommenders.base import Rows
+from models.recommenders.popular import Popular, counts, order
+
+
+def test_equals_stand_by_column():
+    assert order(np.array([2, 5, 2, 5, 9])).tolist() == [4, 1, 3, 0, 2]
+
+
+def test_counts_have_a_place_for_every_movie():
+    assert counts(Rows.of([[0, 3], [3], []]), 6).tolist() == [1, 0, 0, 2, 0, 0]
+
+
+def test_seen_and_forbidden_movies_are_left_out():
+    popular = Popular.of(np.array([5, 4, 3, 2, 1]))
+    allowed = np.array([True, True, False, True, True])
+    assert popular.unseen(2, np.array([0], np.int32), allowed).tolist() == [1, 3]
+
+
+def test_fewer_are_left_than_asked_for_gives_fewer():
+    top = Popular.of(np.array([5, 4])).top(3, Rows.of([[0], [], [0, 1]]))
+    assert [top.row(r)[0].tolist() for r in range(3)] == [[1], [0, 1], []]
+    assert top.row(1)[1].tolist() == [5, 4]
