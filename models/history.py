@@ -38,14 +38,16 @@ TIME_BITS = 48
 RATED = 1 << (RATING_BITS + TIME_BITS)
 MAX_TIME_MS = (1 << TIME_BITS) - 1
 MAX_THOUSANDTHS = (1 << RATING_BITS) - 1
-MAX_MINUTE = 65_534  # kept plus one in 16 bits; 0 is "never watched"
+MINUTE_BITS = 16
+MINUTE_MASK = (1 << MINUTE_BITS) - 1
+MAX_MINUTE = MINUTE_MASK - 1  # kept plus one; 0 is "never watched"
 
 BLOCK_BITS = 10
 BLOCK = 1 << BLOCK_BITS  # users
 _MOVIE_BITS = 32
 
-# Larger: fewer merges, more memory (about 50 bytes an event in the log, 250 in the dictionaries).
-_LOG_LIMIT, _LOG_SHARE = 262_144, 32
+# Larger: fewer merges, more memory (about 50 bytes an event in the log, 300 in the dictionaries).
+_LOG_LIMIT, _LOG_SHARE = 131_072, 64
 _LIVE_LIMIT, _LIVE_SHARE = 50_000, 200
 
 
@@ -88,31 +90,35 @@ _NO_ROWS = _Rows(np.zeros(BLOCK + 1, np.int32), *_NOTHING)
 
 
 class _Block:
-    """1024 users: their merged rows, and what came since, {user: {movie: (standing, minute)}}."""
+    """1024 users: their merged rows, and what came since, {user: {movie: packed}}."""
 
     __slots__ = ("fresh", "n_fresh", "rows")
 
     def __init__(self, rows: _Rows = _NO_ROWS) -> None:
         self.rows = rows
-        self.fresh: dict[int, dict[int, tuple[int, int]]] = {}
+        self.fresh: dict[int, dict[int, int]] = {}
         self.n_fresh = 0
 
 
-def join(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
-    """The fold itself, of two (standing, minute): the larger of each. The arrays' merges do the same to columns.
+def packed(time_ms: int, *, thousandths: int = 0, minute: int = -1) -> int:
+    """A rating (`thousandths` of a star), or without one a watch, as one number: standing, 16 bits of minute plus one.
 
-    >>> watched, rated = (packed(2_000), 31), (packed(1_000, thousandths=4_500), 0)
-    >>> join(watched, rated) == (rated[0], 31) == join(rated, watched)
+    ValueError for what does not fit.
+    """
+    if not (0 <= time_ms <= MAX_TIME_MS and 0 <= thousandths <= MAX_THOUSANDTHS and -1 <= minute <= MAX_MINUTE):
+        raise ValueError(f"{time_ms} ms, rating {thousandths} / 1000 or minute {minute} does not fit an interaction")
+    return ((RATED if thousandths else 0) | time_ms << RATING_BITS | thousandths) << MINUTE_BITS | minute + 1
+
+
+def join(one: int, other: int) -> int:
+    """The fold itself, of two packed interactions: the larger of each part. Merges do the same to whole columns.
+
+    >>> watched, rated = packed(2_000, minute=30), packed(1_000, thousandths=4_500)
+    >>> join(watched, rated) == packed(1_000, thousandths=4_500, minute=30) == join(rated, watched)
     True
     """
-    return (one[0] if one[0] > other[0] else other[0], one[1] if one[1] > other[1] else other[1])
-
-
-def packed(time_ms: int, *, thousandths: int = 0) -> int:
-    """One standing: of a rating, or with none of a watch. ValueError for what does not fit."""
-    if not 0 <= time_ms <= MAX_TIME_MS or not 0 <= thousandths <= MAX_THOUSANDTHS:
-        raise ValueError(f"time {time_ms} ms or rating {thousandths} / 1000 does not fit an interaction")
-    return (RATED if thousandths else 0) | time_ms << RATING_BITS | thousandths
+    standing = max(one >> MINUTE_BITS, other >> MINUTE_BITS)
+    return standing << MINUTE_BITS | max(one & MINUTE_MASK, other & MINUTE_MASK)
 
 
 class Histories:
@@ -153,13 +159,14 @@ class Histories:
             row = block.fresh.get(user)
             if row is None:
                 row = block.fresh[user] = {}
+            new = standing << MINUTE_BITS | minute  # a number, not a pair: the garbage collector passes it by
             old = row.get(movie)
             if old is None:
-                row[movie] = (standing, minute)
+                row[movie] = new
                 block.n_fresh += 1
                 self._n_fresh += 1
-            else:
-                row[movie] = join(old, (standing, minute))
+            elif old != new:
+                row[movie] = join(old, new)
         if self._n_fresh > before:
             limit = _LIVE_LIMIT + self._n_rows // _LIVE_SHARE
             while self._n_fresh > limit:
@@ -235,7 +242,7 @@ class Histories:
         if fresh:
             place = np.arange(len(sizes), dtype=np.int64) << _MOVIE_BITS
             keys = np.concatenate((np.repeat(place, counts) | movies, np.repeat(place, n_fresh) | np.array(fresh)))
-            keys.sort()
+            keys.sort(kind="stable")  # nearly sorted already
             new = np.ones(len(keys), np.bool_)
             np.not_equal(keys[1:], keys[:-1], out=new[1:])
             keys = keys[new]
@@ -448,7 +455,7 @@ class Frozen:
 
 def _bounds(block: _Block, user: int) -> tuple[int, int]:
     bounds, local = block.rows.bounds, user & (BLOCK - 1)
-    return int(bounds[local]), int(bounds[local + 1])
+    return bounds.item(local), bounds.item(local + 1)
 
 
 def _below(numbers: Array, count: int) -> bool:
@@ -481,17 +488,15 @@ def _joined(logs: Sequence[_Log]) -> _Log:
     return _Log(*(np.concatenate(columns) for columns in zip(empty, *logs, strict=True)))
 
 
-def _fresh_log(fresh: Mapping[int, Mapping[int, tuple[int, int]]]) -> _Log:
+def _fresh_log(fresh: Mapping[int, Mapping[int, int]]) -> _Log:
     """The dictionaries of a block as columns."""
     sizes = np.fromiter(map(len, fresh.values()), np.int64, len(fresh))
-    n = int(sizes.sum())
-    pairs = chain.from_iterable(row.values() for row in fresh.values())
-    numbers = np.fromiter(chain.from_iterable(pairs), np.int64, 2 * n)
+    values = list(chain.from_iterable(row.values() for row in fresh.values()))
     return _Log(
         np.repeat(np.fromiter(fresh, np.int32, len(fresh)), sizes),
-        np.fromiter(chain.from_iterable(fresh.values()), np.int32, n),
-        numbers[::2].copy(),
-        numbers[1::2].astype(np.uint16),
+        np.fromiter(chain.from_iterable(fresh.values()), np.int32, len(values)),
+        np.fromiter([value >> MINUTE_BITS for value in values], np.int64, len(values)),
+        np.fromiter([value & MINUTE_MASK for value in values], np.uint16, len(values)),
     )
 
 
