@@ -1,0 +1,234 @@
+"""What became of answers, live: click-through, hit rate and satisfaction, over the newest answers.
+
+    ctr = answers with a selection / answers shown
+    hit_rate = answers followed within the horizon by a watch of a listed movie / answers whose horizon has passed
+    satisfaction_ratio = mean satisfaction of M / mean of F        (below 1: men are less satisfied)
+
+Counts; never sends, knows no clock. A watch follows an answer made at t if its time is in [t, t + horizon), and the horizon has
+passed at t + horizon. An answer without movies shows nothing and is not counted. Each answer counts once, whatever is said about
+it twice: of several feedbacks a selection stands, and the newest satisfaction (at a tie the larger).
+
+Answers come in the order of their times, as one clock stamps them. Else the order of the calls does not matter, as long as news
+of an answer come at most `EARLY` calls before it.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from models.events import Feedback, Variant
+
+EARLY = 10_000  # feedbacks, and watches, kept for answers that are not known yet; the oldest are dropped
+_UNIT = 1_000_000_000  # sums are whole numbers of these parts: adding and taking away leaves no rounding behind
+
+
+def group_of(gender: str | None) -> str:
+    """The group that a gender counts in: M, F, other or unknown. A bounded label, whatever a profile says.
+
+    >>> group_of("F"), group_of("x"), group_of(None)
+    ('F', 'other', 'unknown')
+    """
+    if gender is None:
+        return "unknown"
+    return gender if gender in ("M", "F") else "other"
+
+
+@dataclass(slots=True)
+class Satisfaction:
+    """The satisfaction that a group reported."""
+
+    count: int = 0
+    billionths: int = 0
+
+    @property
+    def mean(self) -> float:
+        """In 0 to 1. ZeroDivisionError for nobody: a group without reports is not in a summary."""
+        return self.billionths / _UNIT / self.count
+
+
+@dataclass(slots=True)
+class Figures:
+    """Counts of one variant's answers; the ratios are None where nothing stands below the line."""
+
+    shown: int = 0
+    selections: int = 0
+    past_horizon: int = 0
+    hits: int = 0  # of those past the horizon
+    satisfaction: dict[str, Satisfaction] = field(default_factory=dict)
+
+    @property
+    def ctr(self) -> float | None:
+        return self.selections / self.shown if self.shown else None
+
+    @property
+    def hit_rate(self) -> float | None:
+        return self.hits / self.past_horizon if self.past_horizon else None
+
+    @property
+    def satisfaction_ratio(self) -> float | None:
+        men, women = self.satisfaction.get("M"), self.satisfaction.get("F")
+        if men is None or women is None or not women.billionths:
+            return None
+        return men.mean / women.mean
+
+
+@dataclass(slots=True)
+class _Told:
+    """What feedback said of one answer: a join, so the order does not matter."""
+
+    selected: bool = False
+    at_ms: int = -1  # of the satisfaction
+    billionths: int = -1  # -1: nothing said
+
+    def join(self, feedback: Feedback, at_ms: int) -> None:
+        self.selected = self.selected or feedback.selected is not None
+        if feedback.satisfaction is not None:
+            newest = max((self.at_ms, self.billionths), (at_ms, round(feedback.satisfaction * _UNIT)))
+            self.at_ms, self.billionths = newest
+
+
+@dataclass(slots=True, eq=False)
+class _Shown:
+    """One answer."""
+
+    request_id: str
+    user_id: str
+    movies: Sequence[str]
+    at_ms: int
+    group: str
+    figures: Figures  # of its variant
+    told: _Told
+    hit: bool = False
+    past: bool = False
+
+
+class Outcomes:
+    """The newest `capacity` answers and what became of them; an older one leaves the figures.
+
+    >>> outcomes = Outcomes(horizon_ms=1_000, capacity=100)
+    >>> outcomes.answered("r1", "u", "stable", ["heat+1995", "alien+1979"], "F", at_ms=0)
+    >>> outcomes.selected(Feedback("r1", "u", "heat+1995", 0.5, None), at_ms=10)
+    >>> outcomes.watched("u", "alien+1979", at_ms=900)
+    >>> outcomes.expire(now_ms=1_000)
+    >>> figures = outcomes.summary()["stable"]
+    >>> figures.ctr, figures.hit_rate, figures.satisfaction["F"].mean, figures.satisfaction_ratio
+    (1.0, 1.0, 0.5, None)
+    """
+
+    def __init__(self, horizon_ms: int, capacity: int) -> None:
+        if horizon_ms <= 0 or capacity <= 0:
+            raise ValueError(f"horizon_ms {horizon_ms} and capacity {capacity} must be above 0")
+        self._horizon_ms, self._capacity = horizon_ms, capacity
+        self._now_ms = -1
+        self._figures: dict[str, Figures] = {}
+        # Ordered ones: a plain dict looks through all that have left before it finds its first.
+        self._shown: OrderedDict[str, _Shown] = OrderedDict()  # by request, oldest first
+        self._of_user: dict[str, list[_Shown]] = {}
+        self._waiting: deque[_Shown] = deque()  # horizon not passed, in the order of `_shown`
+        self._early_told: OrderedDict[str, _Told] = OrderedDict()
+        self._early_watches: OrderedDict[str, list[tuple[str, int]]] = OrderedDict()
+        self._n_early_watches = 0
+
+    def __len__(self) -> int:
+        return len(self._shown)
+
+    def answered(
+        self, request_id: str, user_id: str, variant: Variant, movies: Sequence[str], group: str | None, at_ms: int
+    ) -> None:
+        """An answer was given. `group` is the user's gender. A second answer to a request is not counted."""
+        if not movies or request_id in self._shown:
+            return
+        figures = self._figures.get(variant)
+        if figures is None:
+            figures = self._figures[variant] = Figures()
+        told = self._early_told.pop(request_id, None)
+        shown = _Shown(request_id, user_id, movies, at_ms, group_of(group), figures, told or _Told())
+        self._shown[request_id] = shown
+        self._of_user.setdefault(user_id, []).append(shown)
+        self._waiting.append(shown)
+        figures.shown += 1
+        if told is not None:
+            _count(shown, +1)
+        if self._early_watches and user_id in self._early_watches:
+            for movie_id, watched_ms in self._early_watches[user_id]:
+                self._follow(shown, movie_id, watched_ms)
+        if len(self._shown) > self._capacity:
+            self._leave(self._shown.popitem(last=False)[1])
+
+    def selected(self, feedback: Feedback, at_ms: int) -> None:
+        """What a user did with a list; `at_ms` says which of two satisfactions is the newer."""
+        shown = self._shown.get(feedback.request_id)
+        if shown is None:
+            self._early_told.setdefault(feedback.request_id, _Told()).join(feedback, at_ms)
+            if len(self._early_told) > EARLY:
+                self._early_told.popitem(last=False)
+            return
+        _count(shown, -1)
+        shown.told.join(feedback, at_ms)
+        _count(shown, +1)
+
+    def watched(self, user_id: str, movie_id: str, at_ms: int) -> None:
+        """A user watched a movie: a hit for each answer that listed it not longer ago than the horizon."""
+        for shown in reversed(self._of_user.get(user_id, ())):
+            if at_ms - shown.at_ms >= self._horizon_ms:
+                break  # those before it are older still
+            self._follow(shown, movie_id, at_ms)
+        self._early_watches.setdefault(user_id, []).append((movie_id, at_ms))
+        self._n_early_watches += 1
+        if self._n_early_watches > EARLY:
+            self._n_early_watches -= len(self._early_watches.popitem(last=False)[1])
+
+    def expire(self, now_ms: int) -> None:
+        """The horizon of answers has passed, as far as `now_ms` goes. Time never goes back."""
+        self._now_ms = max(self._now_ms, now_ms)
+        while self._waiting and self._waiting[0].at_ms + self._horizon_ms <= self._now_ms:
+            shown = self._waiting.popleft()
+            shown.past = True
+            shown.figures.past_horizon += 1
+            shown.figures.hits += shown.hit
+
+    def summary(self) -> dict[str, Figures]:
+        """The figures of each variant that has answered: a copy."""
+        return {
+            variant: Figures(
+                figures.shown,
+                figures.selections,
+                figures.past_horizon,
+                figures.hits,
+                {
+                    group: Satisfaction(said.count, said.billionths)
+                    for group, said in figures.satisfaction.items()
+                    if said.count
+                },
+            )
+            for variant, figures in self._figures.items()
+        }
+
+    def _follow(self, shown: _Shown, movie_id: str, at_ms: int) -> None:
+        if shown.hit or not 0 <= at_ms - shown.at_ms < self._horizon_ms or movie_id not in shown.movies:
+            return
+        shown.hit = True
+        shown.figures.hits += shown.past  # a watch that was reported late
+
+    def _leave(self, shown: _Shown) -> None:
+        of_user = self._of_user[shown.user_id]
+        of_user.remove(shown)
+        if not of_user:
+            del self._of_user[shown.user_id]
+        shown.figures.shown -= 1
+        _count(shown, -1)
+        if shown.past:
+            shown.figures.past_horizon -= 1
+            shown.figures.hits -= shown.hit
+        else:  # the oldest of all is the oldest of those that wait
+            self._waiting.popleft()
+
+
+def _count(shown: _Shown, sign: int) -> None:
+    """Adds what feedback said of an answer to the figures, or takes it away."""
+    told, figures = shown.told, shown.figures
+    figures.selections += sign * told.selected
+    if told.billionths >= 0:
+        said = figures.satisfaction.setdefault(shown.group, Satisfaction())
+        said.count += sign
+        said.billionths += sign * told.billionths
