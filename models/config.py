@@ -80,6 +80,14 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
     ] = field(default_factory=lambda: {"v1": Recipe(), "v2": Recipe(factors=128)})
 
 
+class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
+    """How outcomes are measured."""
+
+    horizon_s: Annotated[
+        int, Meta(ge=1, le=90 * 86_400, description="an answer is a hit if a listed movie is watched within these seconds")
+    ] = 1_800
+
+
 class Simulator(Struct, frozen=True, forbid_unknown_fields=True):
     """Synthetic users."""
 
@@ -105,6 +113,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     serving: Serving = Serving()
     events: Events = Events()
     training: Training = field(default_factory=Training)
+    metrics: Metrics = Metrics()
     simulator: Simulator = Simulator()
 
 

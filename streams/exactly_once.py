@@ -16,7 +16,7 @@ import threading
 import time
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import structlog
@@ -28,7 +28,6 @@ log = structlog.get_logger()
 
 TRANSACTION_TIMEOUT_MS = 5_000
 CALL_S = 4.0  # one call inside a transaction; after a time-out nobody knows what happened: never repeat it
-PRODUCERS = 3  # in rotation: a transaction right behind another on one id meets CONCURRENT_TRANSACTIONS
 TRANSACTION_MESSAGES = 2_048  # consumed messages in one transaction, at most
 BATCHES_AHEAD = 6
 STALLED_S = 10.0
@@ -67,7 +66,7 @@ class Batch:
     number: int
     messages: list[Message]
     context: Any  # what `consumed` gave for it
-    since: float = field(default_factory=time.perf_counter)
+    tally: Any = None  # what `committed` counts, once the batch is
 
 
 def _no_witness(places: Sequence[Place]) -> dict[Place, int]:
@@ -78,7 +77,8 @@ class ExactlyOnce:
     """Runs one group's consumer and commit threads. `feed` gets each batch on the loop; `answered` takes its outputs.
 
     `witness(places)` gives lower bounds of the true committed offsets: a coordinator that is still loading its log may
-    answer from the past. `consumed()` is called after a batch's last message was read.
+    answer from the past. `consumed()` is called after a batch's last message was read. `producers` take turns: a
+    transaction right behind another one under the same id meets CONCURRENT_TRANSACTIONS.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class ExactlyOnce:
         topics: Sequence[str],
         name: str,
         batch_size: int,
+        producers: int = 1,
         feed: Callable[[Batch], None],
         consumed: Callable[[], Any] = lambda: None,
         witness: Callable[[Sequence[Place]], dict[Place, int]] = _no_witness,
@@ -100,7 +101,7 @@ class ExactlyOnce:
         self.witness, self.committed, self.on_fatal = witness, committed, on_fatal
         self.session: Session | None = None
         self.ending = False
-        self.transactions = Transactions(cluster, group, name)
+        self.transactions = Transactions(cluster, group, name, producers)
         self._rewind_due = True
         self._progress = 0.0
         self._room = threading.Condition()
@@ -127,6 +128,15 @@ class ExactlyOnce:
         """The places of the present session."""
         session = self.session
         return list(session.next) if session else []
+
+    def lag(self) -> dict[str, int]:
+        """Messages of this worker's partitions that are still to be consumed, by topic."""
+        session, lag = self.session, dict.fromkeys(self.topics, 0)
+        if session:
+            for place, position in session.next.items():
+                high = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)[1]
+                lag[place[0]] += max(0, high - position)
+        return lag
 
     def answered(self, batches: list[Batch], outputs: list[Out]) -> None:
         """Everything that these batches give rise to: goes out with their offsets, or not at all."""
@@ -413,8 +423,8 @@ class ExactlyOnce:
 class Transactions:
     """The transactional producers of one worker and group. Call `commit` and `ensure` with `lock` held by nobody else."""
 
-    def __init__(self, cluster: Cluster, group: str, name: str) -> None:
-        self.cluster, self.group, self.name = cluster, group, name
+    def __init__(self, cluster: Cluster, group: str, name: str, count: int) -> None:
+        self.cluster, self.group, self.name, self.count = cluster, group, name, count
         self.lock = threading.RLock()  # held while a transaction is in flight, or producers are being made
         self._producers: list[Producer] = []
         self._turn = 0
@@ -432,7 +442,7 @@ class Transactions:
         """Producers that are ready; waits for a transaction in flight."""
         with self.lock:
             if not self._producers:
-                with concurrent.futures.ThreadPoolExecutor(PRODUCERS) as pool:
+                with concurrent.futures.ThreadPoolExecutor(self.count) as pool:
                     self._producers = list(pool.map(self._made, self._ids(self.name)))
 
     def rebuild(self, guarded: Callable[[Callable[[], None]], None]) -> None:
@@ -468,7 +478,7 @@ class Transactions:
         self._turn += 1
 
     def _ids(self, name: str) -> list[str]:
-        return [f"{self.group}-{name}-{number}" for number in range(PRODUCERS)]
+        return [f"{self.group}-{name}-{number}" for number in range(self.count)]
 
     def _made(self, transactional_id: str, patience_s: float = 60) -> Producer:
         until = time.monotonic() + patience_s

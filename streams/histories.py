@@ -51,8 +51,9 @@ class Known:
         self.applied_events = 0
         self._folder, self._limits = folder, applied.config.events.limits()
         self._wait_s = applied.config.serving.freshness_wait_ms / 1000
-        self._snapshot_events, self._snapshot_at = 0, time.monotonic()
+        self._saved_events, self._saved_at = 0, -float(SNAPSHOT_EVERY_S)
         self._events = tuple(applied.topic(name) for name in ("watch-events", "rating-events"))
+        self.live = False  # what came before the start is history, not an outcome
         self.watched: list[Callable[[Sequence[Watch | Rating]], None]] = []
         follow = {
             self._events[0]: Followed(self._parse_watches, self._apply_events),
@@ -106,8 +107,9 @@ class Known:
     def _apply_events(self, events: list[Watch | Rating]) -> None:
         self.histories.apply(events)
         self.applied_events += len(events)
-        for listener in self.watched:
-            listener(events)
+        if self.live:
+            for listener in self.watched:
+                listener(events)
 
     def _apply_profiles(self, changes: list[tuple[str, Profile | None]]) -> None:
         for user_id, profile in changes:
@@ -131,22 +133,77 @@ class Known:
             changes, movies = self.catalog_changes, list(self.movies.values())
         return changes, Catalog.of(movies, self.ids)
 
+    # -- life -------------------------------------------------------------------------------------
+
+    def catch_up(self) -> None:
+        """Reads the topics to their present end; from here on events are applied as they come."""
+        begun = time.monotonic()
+        self.tail.start()
+        self.tail.catch_up(lambda left: log.info("reading histories", messages_left=left))
+        with self.tail.lock:
+            self.histories.finish_loading()
+            self.live = True
+        log.info("histories read", events=self.applied_events, seconds=round(time.monotonic() - begun, 2))
+
+    def show(self) -> None:
+        """Sets the gauges."""
+        with self.tail.lock:
+            metrics.USERS.set(self.histories.users)
+            metrics.INTERACTIONS.set(self.histories.n_interactions)
+
     # -- the local snapshot -----------------------------------------------------------------------
 
-    def _restore(self, places: list[Place]) -> dict[Place, int]:
-        snapshot = snapshots.load(self._folder, self.tail_identity(places))
+    def _restore(self, tail: Tail) -> dict[Place, int]:
+        """The histories as a snapshot has them, and where the topics go on behind it; nothing where it does not fit."""
+        snapshot = snapshots.load(self._folder)
         if snapshot is None:
             return {}
+        found = tail.identities(self._events)
+        for topic in self._events:
+            cut = snapshot.topics.get(topic)
+            now = found[topic]
+            why = "is not in the snapshot" if cut is None else snapshots.mismatch(cut, now.id, now.lows, now.ends)
+            if why:
+                log.warning("snapshot not used", topic=topic, why=why)
+                snapshots.drop(self._folder)
+                return {}
         self.histories = Histories.from_arrays(snapshot.arrays, self.ids)
-        self._snapshot_events = 0
-        return {place: offset for place, offset in snapshot.offsets.items() if place in places}
+        starts = {
+            (topic, partition): cut.next_offset
+            for topic, topic_cut in snapshot.topics.items()
+            for partition, cut in topic_cut.partitions.items()
+        }
+        log.info("snapshot restored", users=self.histories.users, interactions=self.histories.n_interactions)
+        return starts
 
     def save_if_worth(self) -> None:
         """Writes a snapshot when enough has changed since the last one."""
-        new = self.applied_events - self._snapshot_events
-        if new < SNAPSHOT_EVENTS or time.monotonic() - self._snapshot_at < SNAPSHOT_EVERY_S:
-            return
-        self.save()
+        new = self.applied_events - self._saved_events
+        if new >= SNAPSHOT_EVENTS and time.monotonic() - self._saved_at > SNAPSHOT_EVERY_S:
+            self.save()
+
+    def save(self) -> None:
+        """Writes a snapshot; a disk that does not take it costs nothing but the time of the next start."""
+        identities = self.tail.identities(self._events)
+        with self.tail.lock:
+            frozen, events = self.histories.freeze(), self.applied_events
+            cuts = {
+                topic: snapshots.TopicCut(
+                    {
+                        partition: snapshots.PartitionCut(self.tail.positions[topic, partition], identity.lows[partition])
+                        for partition in identity.lows
+                    },
+                    identity.id,
+                )
+                for topic, identity in identities.items()
+            }
+        try:
+            snapshots.save(self._folder, frozen.columns(), cuts)
+            metrics.SNAPSHOTS.labels("saved").inc()
+        except OSError as error:
+            metrics.SNAPSHOTS.labels("failed").inc()
+            log.error("snapshot not written", error=str(error))
+        self._saved_events, self._saved_at = events, time.monotonic()
 
 
 def _parsed(

@@ -28,4 +28,6 @@ HIT_RATE = Gauge("canarec_hit_rate", "Answers followed within the horizon by a w
 SATISFACTION = Gauge("canarec_satisfaction", "Mean satisfaction, 0 to 1", ("group", "variant"))
 SATISFACTION_RATIO = Gauge("canarec_satisfaction_ratio", "Mean satisfaction of M / mean of F", ("variant",))
 UNKNOWN_MOVIES = Counter("canarec_unknown_movies", "Events that name a movie the catalogue does not have", ("topic",))
+MOVIELOG_LINES = Counter("canarec_movielog_lines", "Lines of a movie service by what they tell", ("kind",))
+READY = Gauge("canarec_worker_ready", "1 once the worker has caught up and answers")
 RETRAINING = Counter("canarec_retraining", "Trainings by outcome", ("outcome",))

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import OffsetSpec
 
 from streams.clients import Cluster, partitions
@@ -20,6 +27,7 @@ log = structlog.get_logger()
 
 Place = tuple[str, int]  # topic, partition
 MESSAGES_AT_ONCE = 10_000
+FROM_NOW_ON = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +38,17 @@ class Followed:
     apply: Callable[[Any], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A topic's id, and the low and high watermark of each partition."""
+
+    id: str
+    lows: Mapping[int, int]
+    ends: Mapping[int, int]
+
+
 class Tail:
-    """Follows topics from `starts` (by place; the beginning where there is none) on a thread of its own."""
+    """Follows topics from `starts` (by place; FROM_NOW_ON, or the beginning where there is none) on a thread of its own."""
 
     def __init__(
         self,
@@ -39,7 +56,7 @@ class Tail:
         topics: Mapping[str, Followed],
         *,
         name: str,
-        starts: Callable[[list[Place]], Mapping[Place, int]] = lambda places: {},
+        starts: Callable[["Tail"], Mapping[Place, int]] = lambda tail: {},
         on_fatal: Callable[[], None],
     ) -> None:
         self.cluster, self.topics, self.name = cluster, dict(topics), name
@@ -58,9 +75,8 @@ class Tail:
         )
         self._admin = cluster.admin()
         self.places = [(topic, p) for topic in self.topics for p in partitions(self._consumer, topic, 30)]
-        begin = dict(starts(self.places))
-        lows = {place: self._watermarks(place)[0] for place in self.places}
-        self.positions = {place: max(begin.get(place, 0), lows[place]) for place in self.places}
+        begin = starts(self)
+        self.positions = {place: self._first(place, begin.get(place, 0)) for place in self.places}
         self._thread = threading.Thread(target=self._guarded, daemon=True, name=f"tail-{name}")
 
     def start(self) -> None:
@@ -83,6 +99,21 @@ class Tail:
         asked = {TopicPartition(t, p): latest for t, p in (self.places if places is None else places)}
         return Ends(self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=10))
 
+    def identities(self, topics: Iterable[str]) -> dict[str, "Identity"]:
+        """What tells a topic from another one of the same name, and how far it reaches now."""
+        found = self._admin.describe_topics(TopicCollection(list(topics)))
+        return {
+            topic: Identity(
+                str(described.result(30).topic_id),
+                *self._watermarks(topic, [p.id for p in described.result(30).partitions]),
+            )
+            for topic, described in found.items()
+        }
+
+    def _watermarks(self, topic: str, numbers: list[int]) -> tuple[dict[int, int], dict[int, int]]:
+        both = {n: self._consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=30) for n in numbers}
+        return {n: low for n, (low, _) in both.items()}, {n: high for n, (_, high) in both.items()}
+
     def wait(self, targets: Mapping[Place, int], until: float) -> bool:
         """Waits until every target position is reached; False when `until` (time.monotonic) came first."""
         with self.moved:
@@ -102,9 +133,9 @@ class Tail:
             with self.lock:
                 progress(sum(max(0, end - self.positions[place]) for place, end in targets.items()))
 
-    def _watermarks(self, place: Place) -> tuple[int, int]:
+    def _first(self, place: Place, begin: int) -> int:
         low, high = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=30)
-        return low, high
+        return int(high if begin == FROM_NOW_ON else max(begin, low))
 
     def _guarded(self) -> None:
         try:

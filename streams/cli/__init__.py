@@ -3,6 +3,7 @@
 A user's mistake is one line on stderr: exit 2 for a wrong call or configuration, 1 for a failure at work.
 """
 
+import importlib
 import os
 import sys
 
@@ -23,15 +24,15 @@ class Commands(click.Group):
     """Imports a command's module only when it is called: `canarec --help` must not wait for scipy."""
 
     lazy = {
-        "broker": "streams.cli.broker:broker",
-        "config": "streams.cli.config:config",
-        "doctor": "streams.cli.doctor:doctor",
-        "import": "streams.cli.imports:import_",
-        "models": "streams.cli.models:models",
-        "recommend": "streams.cli.recommend:recommend",
-        "simulate": "streams.cli.simulate:simulate",
-        "up": "streams.cli.up:up",
-        "worker": "streams.cli.worker:worker",
+        "broker": "just the embedded Apache Kafka",
+        "config": "what is wrong with config.json",
+        "doctor": "what is wrong with this machine, this home and these topics",
+        "import": "publish a data set, or a movie service's log, as events",
+        "models": "versions, their metadata and checksums",
+        "recommend": "one question, one answer, as a table",
+        "simulate": "users who ask, choose, watch and rate",
+        "up": "everything on this machine: broker, data, models, worker, users",
+        "worker": "one stream worker, supervised",
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -40,11 +41,13 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.lazy:
             return None
-        import importlib
-
-        module, name = self.lazy[cmd_name].split(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
+        module = importlib.import_module("streams.cli." + {"import": "imports"}.get(cmd_name, cmd_name))
+        command: click.Command = getattr(module, {"import": "import_"}.get(cmd_name, cmd_name))
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(self.lazy.items()))
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

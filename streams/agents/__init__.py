@@ -1,0 +1,1 @@
+"""Faust agents, one file each. `requests` is the one to read first."""

@@ -1,0 +1,77 @@
+"""Judges watch events, ratings and feedback: one member of the group sees each, and writes the dead letter of a bad one.
+
+The histories read the same topics beside it, in every worker, and skip what is refused here.
+"""
+
+import asyncio
+import concurrent.futures
+from collections.abc import Callable, Sequence
+
+import faust
+from confluent_kafka import Message
+
+from models import wire
+from models.config import Applied
+from models.errors import BadMessage
+from streams import metrics
+from streams.channel import Batches
+from streams.clients import Cluster
+from streams.dead_letters import dead_letter
+from streams.exactly_once import Batch, ExactlyOnce, Out
+from streams.histories import Known, kafka_ms
+
+BATCH_SIZE = 2_000
+
+
+class Events:
+    """Bad events become dead letters, exactly once. One for each worker."""
+
+    def __init__(
+        self, cluster: Cluster, applied: Applied, known: Known, *, name: str, on_fatal: Callable[[], None]
+    ) -> None:
+        limits = applied.config.events.limits()
+        self._known = known
+        self._dead_letters = applied.topic("dead-letters")
+        self._checks: dict[str, Callable[[Message], str | None]] = {
+            applied.topic("watch-events"): lambda m: wire.watch(m.value(), kafka_ms(m), limits).movie_id,
+            applied.topic("rating-events"): lambda m: wire.rating(m.value(), kafka_ms(m), limits).movie_id,
+            applied.topic("recommendation-feedback"): lambda m: wire.feedback(m.value()).selected,
+        }
+        self.pool = concurrent.futures.ThreadPoolExecutor(1, "judge")
+        self.pipe = ExactlyOnce(
+            cluster,
+            group="canarec-events",
+            topics=list(self._checks),
+            name=name,
+            batch_size=BATCH_SIZE,
+            feed=lambda batch: self.channel.feed(batch),
+            on_fatal=on_fatal,
+        )
+
+    def declare(self, app: faust.App) -> None:
+        """The agent."""
+        self.channel = Batches(app)
+
+        @app.agent(self.channel, name="events")
+        async def events(stream: faust.Stream[Batch]) -> None:
+            loop = asyncio.get_running_loop()
+            async for batch in stream:
+                outputs = await loop.run_in_executor(self.pool, self.judge, batch.messages)
+                self.pipe.answered([batch], outputs)
+
+    def judge(self, messages: Sequence[Message]) -> list[Out]:
+        """The dead letters of these events."""
+        outputs, movies, counts, unknown = [], self._known.movies, dict.fromkeys(self._checks, 0), dict.fromkeys(self._checks, 0)
+        for message in messages:
+            topic = message.topic()
+            try:
+                movie_id = self._checks[topic](message)
+            except BadMessage as error:
+                outputs.append(dead_letter(self._dead_letters, message, error))
+                continue
+            counts[topic] += 1
+            unknown[topic] += movie_id is not None and movie_id not in movies
+        for topic in counts:
+            metrics.EVENTS.labels(topic).inc(counts[topic])
+            metrics.UNKNOWN_MOVIES.labels(topic).inc(unknown[topic])
+        return outputs

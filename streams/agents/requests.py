@@ -1,0 +1,270 @@
+"""The way of a request, from its bytes to its answer:
+
+    bytes → parse → barrier → World → split → histories → score in one batch per model → answers + records → one transaction
+
+The consumer thread (`streams.exactly_once`) feeds batches; the agent hands all that waits to one scoring thread; what it
+returns is committed together with the requests' offsets.
+"""
+
+import asyncio
+import concurrent.futures
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import faust
+import numpy as np
+import structlog
+from confluent_kafka import Message, TopicPartition
+from numpy.typing import NDArray
+
+from models import repeats, wire
+from models.answer import Question, check, decide, records, rejection
+from models.config import Applied
+from models.errors import BadMessage
+from models.events import Source
+from models.world import World
+from streams import metrics
+from streams.channel import Batches
+from streams.clients import Cluster
+from streams.dead_letters import dead_letter
+from streams.exactly_once import Batch, ExactlyOnce, Out, Place
+from streams.histories import Known, kafka_ms
+from streams.outcomes import LiveOutcomes
+from streams.reload import Worlds
+from streams.tail import Followed, Tail
+
+log = structlog.get_logger()
+
+HOUR_MS = 3_600_000
+PRODUCERS = 3
+
+Tally = list[tuple[str, str, str, int]]  # model version, variant, outcome, the request's Kafka time
+
+
+class Requests:
+    """Answers requests. One for each worker."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        applied: Applied,
+        known: Known,
+        outcomes: LiveOutcomes,
+        *,
+        name: str,
+        on_fatal: Callable[[], None],
+    ) -> None:
+        self.known, self.outcomes = known, outcomes
+        self.worlds: Worlds  # set once the histories have caught up
+        self.topics = {
+            name: applied.topic(name) for name in ("recommendations", "provenance", "dead-letters", "canarec-answered")
+        }
+        self.answered = Answered(cluster, applied, on_fatal=on_fatal)
+        self.pool = concurrent.futures.ThreadPoolExecutor(1, "score")
+        self.pipe = ExactlyOnce(
+            cluster,
+            group="canarec-requests",
+            topics=[applied.topic("recommendation-requests")],
+            name=name,
+            batch_size=applied.config.serving.batch_size,
+            producers=PRODUCERS,
+            feed=lambda batch: self.channel.feed(batch),
+            consumed=known.ends,
+            witness=self.answered.witness,
+            committed=self._count,
+            on_fatal=on_fatal,
+        )
+
+    def declare(self, app: faust.App) -> None:
+        """The agent."""
+        self.channel = channel = Batches(app)
+
+        @app.agent(channel, name="requests")
+        async def requests(stream: faust.Stream[Batch]) -> None:
+            loop = asyncio.get_running_loop()
+            async for batch in stream:
+                # all that waits is scored in one call; what a closed session left behind is dropped, it is read again
+                batches = [b for b in (batch, *channel.waiting()) if b.session.open]
+                if batches and all(b.session is batches[-1].session for b in batches):
+                    outputs = await loop.run_in_executor(self.pool, self.answer, batches)
+                    self.pipe.answered(batches, outputs)
+
+    def answer(self, batches: Sequence[Batch]) -> list[Out]:
+        """Answers, records, dead letters and the memory of ids for the requests of some batches. Never raises for a request."""
+        world = self.worlds.current
+        questions, outputs, tally, entries = self._parse(batches, world)
+        # the last batch's ends: they were asked for after its last request had been consumed
+        behind = bool(questions) and not self.known.caught_up(batches[-1].context)
+        cut = self.known.cut([q.request.user_id for q in questions], behind=behind)
+        begun = time.perf_counter()
+        decisions = decide(questions, cut, world, _now_ms())
+        metrics.SCORING.observe(time.perf_counter() - begun)
+        metrics.BATCH.observe(len(questions))
+        now_ms = _now_ms()
+        for decision in decisions:
+            question = decision.question
+            if decision.failure:
+                log.error(
+                    "model failed",
+                    request_id=question.request.request_id,
+                    model_version=decision.version,
+                    offset=question.source.offset,
+                    partition=question.source.partition,
+                    error=decision.failure,
+                )
+            outputs += self._both(records(decision, cut, world, now_ms), question.request.user_id, question.source)
+            tally.append((decision.version, decision.variant, decision.status, question.kafka_ms))
+            self.outcomes.answered(decision, now_ms)
+        outputs += self._memory(batches, entries)
+        batches[0].tally = tally
+        return outputs
+
+    def _parse(
+        self, batches: Sequence[Batch], world: World
+    ) -> tuple[list[Question], list[Out], Tally, list[tuple[int, int, int, int]]]:
+        """Questions that a model may answer; rejections and dead letters of the others; the ids to remember."""
+        questions: list[Question] = []
+        outputs: list[Out] = []
+        tally: Tally = []
+        entries: list[tuple[int, int, int, int]] = []  # partition, id, content, offset
+        nothing_read = None
+        for message in (m for batch in batches for m in batch.messages):
+            source = Source(message.topic(), message.partition(), message.offset())
+            at = kafka_ms(message)
+            refused, request, request_id = None, None, None
+            try:
+                request = wire.request(message.value())
+                request_id, named = request.request_id, repeats.digest(request)
+                check(request, world)
+            except BadMessage as error:
+                refused = error
+                if request is None:
+                    request_id = wire.readable_request_id(message.value())
+                    named = repeats.digest_unreadable(request_id or "", message.value() or b"")
+            if request_id is not None:
+                verdict = self.answered.judge(named, source, at or _now_ms())
+                if verdict != "new":
+                    if verdict == "conflicting":
+                        refused = BadMessage(
+                            "conflicting_repeat", f"request_id {request_id!r} was answered for another question before"
+                        )
+                        outputs.append(dead_letter(self.topics["dead-letters"], message, refused))
+                    metrics.REPEATED.inc()
+                    continue
+                entries.append((source.partition, *named, source.offset))
+            if refused is None and request is not None:
+                questions.append(Question(request, source, at))
+                continue
+            assert refused is not None
+            outputs.append(dead_letter(self.topics["dead-letters"], message, refused))
+            if request_id is not None:
+                nothing_read = nothing_read or self.known.cut([])
+                user_id = request.user_id if request else wire.readable_user_id(message.value())
+                both = rejection(
+                    request_id, user_id, source, at, refused.reason, nothing_read.offsets, world, _now_ms()
+                )
+                outputs += self._both(both, user_id, source)
+                tally.append(("none", "none", "rejected", at))
+        return questions, outputs, tally, entries
+
+    def _both(self, records: tuple[bytes, bytes], user_id: str | None, source: Source) -> tuple[Out, Out]:
+        """An answer and its record, to the partitions with the request's number: the next owner finds them there."""
+        key = user_id.encode() if user_id is not None else None
+        answer, record = records
+        return (
+            Out(self.topics["recommendations"], answer, key, source.partition),
+            Out(self.topics["provenance"], record, key, source.partition),
+        )
+
+    def _memory(self, batches: Sequence[Batch], entries: list[tuple[int, int, int, int]]) -> list[Out]:
+        """For each partition of the batches: how far it is answered, and which ids were."""
+        ends = {m.partition(): m.offset() + 1 for batch in batches for m in batch.messages}
+        return [
+            Out(
+                self.topics["canarec-answered"],
+                repeats.packed(end, (entry[1:] for entry in entries if entry[0] == partition)),
+                partition=partition,
+            )
+            for partition, end in ends.items()
+        ]
+
+    def _count(self, batches: Sequence[Batch]) -> None:
+        now_ms = _now_ms()
+        outcomes: Counter[tuple[str, str, str]] = Counter()
+        for version, variant, outcome, at in (row for b in batches for row in b.tally or ()):
+            outcomes[version, variant, outcome] += 1
+            metrics.LATENCY.labels(variant).observe(max(0, now_ms - at) / 1000)
+        for labels, count in outcomes.items():
+            metrics.REQUESTS.labels(*labels).inc(count)
+
+
+class Answered:
+    """Which ids were answered, by whichever worker: the tail of an internal topic that is written with the answers.
+
+    Its last message in a partition also says how far that partition is answered: the witness against stale offsets.
+    """
+
+    def __init__(self, cluster: Cluster, applied: Applied, *, on_fatal: Callable[[], None]) -> None:
+        serving = applied.config.serving
+        self.topic = applied.topic("canarec-answered")
+        self._window_ms = int(serving.repeat_window_hours * HOUR_MS)
+        self._ids = serving.repeat_window_ids
+        self.repeats = repeats.Repeats(self._ids, self._window_ms)
+        self._next: dict[int, int] = {}  # of each request partition, as the last transaction left it
+        self._cluster = cluster
+        self.tail = Tail(
+            cluster,
+            {self.topic: Followed(self._parse, self._apply)},
+            name="answered",
+            starts=self._starts,
+            on_fatal=on_fatal,
+        )
+
+    def judge(self, named: tuple[int, int], source: Source, now_ms: int) -> repeats.Verdict:
+        with self.tail.lock:
+            return self.repeats.judge(named, source.partition, source.offset, now_ms)
+
+    def witness(self, places: Sequence[Place]) -> dict[Place, int]:
+        """How far the partitions are answered. What a predecessor left open must have been ended before."""
+        mine = [(self.topic, partition) for _, partition in places]
+        ends = self.tail.ends(mine, committed=True).get(10)
+        if not self.tail.wait(ends, time.monotonic() + 30):
+            raise TimeoutError(f"{self.topic} cannot be read to its end")
+        with self.tail.lock:
+            return {place: self._next.get(place[1], 0) for place in places}
+
+    def _starts(self, tail: Tail) -> dict[Place, int]:
+        """Each message holds one id at least: no more than the window's number of messages, none older than the window."""
+        reader = self._cluster.consumer()
+        try:
+            since = int(time.time() * 1000) - self._window_ms
+            asked = [TopicPartition(topic, partition, since) for topic, partition in tail.places]
+            starts = {}
+            for found in reader.offsets_for_times(asked, timeout=30):
+                high = reader.get_watermark_offsets(found, timeout=30)[1]
+                # the last message is always read, however old: it says how far the partition is answered
+                first = found.offset if 0 <= found.offset < high else high
+                starts[found.topic, found.partition] = max(0, min(first, high - _LAST), high - self._ids)
+            return starts
+        finally:
+            reader.close()
+
+    def _parse(self, messages: list[Message]) -> list[tuple[int, int, int, NDArray[np.void]]]:
+        found = []
+        for message in messages:
+            next_offset, entries = repeats.unpacked(message.value())
+            found.append((message.partition(), kafka_ms(message), next_offset, entries))
+        return found
+
+    def _apply(self, found: list[tuple[int, int, int, NDArray[np.void]]]) -> None:
+        for partition, at, next_offset, entries in found:
+            self._next[partition] = max(self._next.get(partition, 0), next_offset)
+            self.repeats.remember_all(entries, partition, at)
+
+
+_LAST = 64  # control records and aborted messages take offsets too
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,149 @@
+"""Wiring: builds a worker's Faust app from its parts. Nothing is decided here.
+
+The request path starts at once, not behind Faust's own group, which may have to wait out a dead member's session.
+"""
+
+import asyncio
+import concurrent.futures
+import os
+import sys
+import threading
+from collections.abc import Callable
+
+import faust
+import structlog
+
+from models.config import Applied
+from streams import metrics
+from streams.agents.events import Events
+from streams.agents.movielog import Movielog
+from streams.agents.reference import Reference
+from streams.agents.requests import Requests
+from streams.channel import Batches
+from streams.clients import Cluster, faust_settings
+from streams.exactly_once import FATAL_EXIT, ExactlyOnce
+from streams.histories import Known
+from streams.home import Home
+from streams.outcomes import LiveOutcomes
+from streams.reload import LOOK_EVERY_S, Worlds
+
+log = structlog.get_logger()
+
+SHOW_EVERY_S = 5.0
+
+
+class Worker(faust.App):
+    """A Faust app that knows how to start and stop the parts that Faust does not."""
+
+    parts: "Parts"
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self.parts.catch_up)
+        for agent in self.agents.values():
+            if isinstance(agent.channel, Batches):
+                await agent.maybe_start()
+        self.parts.start(loop)
+        self.add_future(self.parts.keep_house())
+
+    async def on_stop(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, self.parts.stop)
+        await super().on_stop()
+
+
+class Parts:
+    """The parts of one worker, in the order in which they start."""
+
+    def __init__(self, home: Home, cluster: Cluster, applied: Applied, name: str, on_fatal: Callable[[], None]) -> None:
+        self.known = Known(cluster, applied, home.snapshots / name, on_fatal=on_fatal)
+        self.outcomes = LiveOutcomes(cluster, applied, self.known, on_fatal=on_fatal)
+        self._make_worlds = lambda: Worlds(home, applied, self.known)
+        self.reference = Reference(cluster, applied)
+        self.requests = Requests(cluster, applied, self.known, self.outcomes, name=name, on_fatal=on_fatal)
+        self.events = Events(cluster, applied, self.known, name=name, on_fatal=on_fatal)
+        self.movielog = Movielog(cluster, applied, name=name, on_fatal=on_fatal)
+        self.pipes = (self.requests.pipe, self.events.pipe, self.movielog.pipe)
+        self._ending, self._house = False, threading.Lock()
+
+    def declare(self, app: faust.App) -> None:
+        for agents in (self.requests, self.events, self.movielog, self.reference):
+            agents.declare(app)
+
+    def catch_up(self) -> None:
+        """Reads what the topics hold, loads the models: only then may this worker answer."""
+        self.requests.answered.tail.start()
+        self.outcomes.tail.start()
+        self.known.catch_up()
+        self.requests.answered.tail.catch_up()
+        self.requests.worlds = self._make_worlds()
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        for pipe in self.pipes:
+            pipe.start(loop)
+        metrics.READY.set(1)
+        log.info("worker answers", users=self.known.histories.users, interactions=self.known.histories.n_interactions)
+
+    async def keep_house(self) -> None:
+        """New Worlds, gauges and snapshots, beside the answers."""
+        loop, shown = asyncio.get_running_loop(), 0.0
+        while not self._ending:
+            await asyncio.sleep(LOOK_EVERY_S)
+            await loop.run_in_executor(None, self._keep, loop.time() - shown > SHOW_EVERY_S)
+            if loop.time() - shown > SHOW_EVERY_S:
+                shown = loop.time()
+
+    def _keep(self, show: bool) -> None:
+        with self._house:
+            if self._ending:
+                return
+            self.requests.worlds.refresh()
+            if show:
+                self._show()
+
+    def _show(self) -> None:
+        self.outcomes.show()
+        for pipe in self.pipes:
+            for topic, lag in pipe.lag().items():
+                metrics.LAG.labels(topic).set(lag)
+        self.known.show()
+        self.known.save_if_worth()
+
+    def stop(self) -> None:
+        """Each batch in flight ends and commits; then the readers."""
+        self._ending = True
+        with self._house, concurrent.futures.ThreadPoolExecutor(len(self.pipes)) as pool:
+            clean = list(pool.map(ExactlyOnce.stop, self.pipes))
+        for tail in (self.known.tail, self.outcomes.tail, self.requests.answered.tail):
+            tail.stop()
+        log.info("worker stopped", clean=all(clean))
+
+
+def build_app(home: Home, cluster: Cluster, applied: Applied, name: str) -> Worker:
+    """A worker's app. Topics must exist: Faust ignores for ever those that do not."""
+    sys.setswitchinterval(0.0005)  # short turns: a thread that waits for Kafka must not wait for the interpreter
+    app = Worker(
+        "canarec-reference",
+        store="memory://",
+        autodiscover=False,
+        consumer_auto_offset_reset="earliest",
+        broker_session_timeout=10,
+        broker_heartbeat_interval=3,
+        broker_request_timeout=15,
+        broker_max_poll_interval=300,
+        producer_request_timeout=30,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        web_enabled=False,
+        web_tables_enabled=False,
+        web_router_enabled=False,
+        stream_wait_empty=False,
+        stream_recovery_delay=0,
+        **faust_settings(cluster),
+    )
+    app.parts = Parts(home, cluster, applied, name, on_fatal=lambda: os._exit(FATAL_EXIT))
+    app.parts.declare(app)
+    return app
+
+

@@ -1,0 +1,90 @@
+"""What became of this worker's answers, live: click-through, hit rate and satisfaction as gauges.
+
+Every worker reads all feedback and counts what belongs to its own answers, so the sum over workers is the truth but for what
+a restart forgets.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from confluent_kafka import Message
+
+from models import wire
+from models.answer import Decision
+from models.config import Applied
+from models.errors import BadMessage
+from models.events import Feedback, Rating, Watch
+from models.measures.feedback import Outcomes
+from streams import metrics
+from streams.clients import Cluster
+from streams.histories import Known, kafka_ms
+from streams.tail import FROM_NOW_ON, Followed, Tail
+
+CAPACITY = 100_000  # answers waited for at once
+
+
+class LiveOutcomes:
+    """Outcomes behind a lock: the scoring thread, the readers and the clock all write."""
+
+    def __init__(
+        self, cluster: Cluster, applied: Applied, known: Known, *, on_fatal: Callable[[], None]
+    ) -> None:
+        self._known = known
+        self._lock = threading.Lock()
+        self._outcomes = Outcomes(applied.config.metrics.horizon_s * 1000, CAPACITY)
+        topic = applied.topic("recommendation-feedback")
+        self.tail = Tail(
+            cluster,
+            {topic: Followed(_parse, self._apply)},
+            name="feedback",
+            starts=lambda tail: dict.fromkeys(tail.places, FROM_NOW_ON),
+            on_fatal=on_fatal,
+        )
+        known.watched.append(self._watched)
+
+    def answered(self, decision: Decision, now_ms: int) -> None:
+        request = decision.question.request
+        profile = self._known.profiles.get(request.user_id)
+        group = profile.gender if profile else None
+        with self._lock:
+            self._outcomes.answered(
+                request.request_id, request.user_id, decision.variant, decision.movies, group, now_ms
+            )
+
+    def show(self) -> None:
+        """Sets the gauges."""
+        with self._lock:
+            self._outcomes.expire(int(time.time() * 1000))
+            summary = self._outcomes.summary()
+        for variant, found in summary.items():
+            if found.shown:
+                metrics.CTR.labels(variant).set(found.selections / found.shown)
+            if found.past_horizon:
+                metrics.HIT_RATE.labels(variant).set(found.hits / found.past_horizon)
+            for group, satisfaction in found.satisfaction.items():
+                metrics.SATISFACTION.labels(group, variant).set(satisfaction.mean)
+            if found.satisfaction_ratio is not None:
+                metrics.SATISFACTION_RATIO.labels(variant).set(found.satisfaction_ratio)
+
+    def _apply(self, found: list[tuple[Feedback, int]]) -> None:
+        with self._lock:
+            for feedback, at in found:
+                self._outcomes.selected(feedback, at)
+
+    def _watched(self, events: Sequence[Watch | Rating]) -> None:
+        now_ms = int(time.time() * 1000)
+        with self._lock:
+            for event in events:
+                if type(event) is Watch:
+                    self._outcomes.watched(event.user_id, event.movie_id, now_ms)
+
+
+def _parse(messages: list[Message]) -> list[tuple[Feedback, int]]:
+    found = []
+    for message in messages:
+        try:
+            found.append((wire.feedback(message.value()), kafka_ms(message)))
+        except BadMessage:
+            continue  # a dead letter of the agent on this topic
+    return found
