@@ -28,7 +28,9 @@ import numpy.typing as npt
 
 from models.errors import BadArtifact
 from models.events import Rating, Watch
-from models.ids import Ids as Ids
+from models.ids import Ids
+
+__all__ = ["Frozen", "Histories", "Ids", "Interactions", "join", "packed"]
 
 Array = npt.NDArray[Any]
 
@@ -46,9 +48,10 @@ BLOCK_BITS = 10
 BLOCK = 1 << BLOCK_BITS  # users
 _MOVIE_BITS = 32
 
-# Larger: fewer merges, more memory (about 50 bytes an event in the log, 300 in the dictionaries).
-_LOG_LIMIT, _LOG_SHARE = 131_072, 64
-_LIVE_LIMIT, _LIVE_SHARE = 50_000, 200
+# What may wait to be merged: so many, and one for each so many that are merged. About 50 bytes an event in the log, 300
+# in the dictionaries; smaller limits cost more merges.
+LOG_LIMIT, LOG_SHARE = 131_072, 64
+LIVE_LIMIT, LIVE_SHARE = 50_000, 200
 
 
 class Interactions(NamedTuple):
@@ -130,7 +133,8 @@ class Histories:
     (['heat+1995', 'alien+1979'], True, False)
     """
 
-    def __init__(self, movies: Ids) -> None:
+    def __init__(self, movies: Ids, *, log_limit: int = LOG_LIMIT, live_limit: int = LIVE_LIMIT) -> None:
+        self._log_limit, self._live_limit = log_limit, live_limit
         self.movie_ids = movies
         self.user_ids = Ids()
         self._blocks: list[_Block] = []
@@ -150,7 +154,7 @@ class Histories:
         if self._loading:
             self._log.append(log)
             self._n_log += len(events)
-            if self._n_log > _LOG_LIMIT + self._n_rows // _LOG_SHARE:
+            if self._n_log > self._log_limit + self._n_rows // LOG_SHARE:
                 self._settle()
             return
         before = self._n_fresh
@@ -168,7 +172,7 @@ class Histories:
             elif old != new:
                 row[movie] = join(old, new)
         if self._n_fresh > before:
-            limit = _LIVE_LIMIT + self._n_rows // _LIVE_SHARE
+            limit = self._live_limit + self._n_rows // LIVE_SHARE
             while self._n_fresh > limit:
                 self._merge_fresh(max(self._blocks, key=lambda block: block.n_fresh))
 
@@ -293,14 +297,13 @@ class Histories:
     def freeze(self) -> "Frozen":
         """A consistent copy of this moment, for a snapshot or for training. Copies only what is not merged yet."""
         self._settle()
-        tails = [_fresh_log(block.fresh) for block in self._blocks if block.fresh]
         return Frozen(
             self.user_ids,
             len(self.user_ids),
             self.movie_ids,
             len(self.movie_ids),
             tuple(block.rows for block in self._blocks),
-            _joined(tails),
+            tuple({user: row.copy() for user, row in block.fresh.items()} for block in self._blocks if block.fresh),
         )
 
     def to_arrays(self) -> dict[str, Array]:
@@ -413,7 +416,7 @@ class Frozen:
     movie_ids: Ids
     n_movies: int
     rows: tuple[_Rows, ...]
-    tail: _Log
+    fresh: tuple[dict[int, dict[int, int]], ...]
 
     def columns(self) -> dict[str, list[Array]]:
         """What `Histories.from_arrays` takes, each array in pieces to be laid end to end: a copy of nothing large."""
@@ -428,7 +431,7 @@ class Frozen:
             "movie": [_NO_ROWS.movie, *(rows.movie for rows in self.rows)],
             "standing": [_NO_ROWS.standing, *(rows.standing for rows in self.rows)],
             "minute": [_NO_ROWS.minute, *(rows.minute for rows in self.rows)],
-            **{f"tail_{name}": [column] for name, column in self.tail._asdict().items()},
+            **{f"tail_{name}": [column] for name, column in self._tail()._asdict().items()},
         }
 
     def to_arrays(self) -> dict[str, Array]:
@@ -437,7 +440,7 @@ class Frozen:
 
     def interactions(self) -> tuple[npt.NDArray[np.int64], Interactions]:
         """(indptr, interactions) of all users by number: those of user u are at indptr[u]:indptr[u + 1]."""
-        tail = _once(self.tail)
+        tail = _once(self._tail())
         cuts = np.searchsorted(tail.user, np.arange(len(self.rows) + 1) << BLOCK_BITS)
         merged = [
             _merged(rows, tail.part(first, last)) if first < last else rows
@@ -451,6 +454,9 @@ class Frozen:
             for column, empty in enumerate(_NOTHING, start=1)
         )
         return indptr, _decoded(movie, standing, minute)
+
+    def _tail(self) -> _Log:
+        return _joined([_fresh_log(fresh) for fresh in self.fresh])
 
 
 def _bounds(block: _Block, user: int) -> tuple[int, int]:

@@ -159,7 +159,7 @@ def _load(folder: Path) -> Snapshot:
     text = (folder / MANIFEST).read_bytes()
     found = msgspec.json.decode(text, type=dict[str, msgspec.Raw]).get("format", msgspec.Raw(b"null"))
     if bytes(found) != msgspec.json.encode(FORMAT):
-        raise BadArtifact(f"format {bytes(found).decode()}, expected {FORMAT}")
+        raise BadArtifact(f"format {bytes(found)!r}, expected {FORMAT}")
     manifest = msgspec.json.decode(text, type=_Manifest)
     path = folder / Path(manifest.file).name
     with path.open("rb") as data:
