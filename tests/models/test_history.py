@@ -313,6 +313,14 @@ def test_a_frozen_copy_does_not_see_what_comes_later(
     assert len(indptr) == len({event.user_id for event in before}) + 1
 
 
+def test_a_merge_writes_to_no_array_that_a_frozen_copy_holds() -> None:
+    histories = live([Watch("ann", "m", 1, 1), Watch("bob", "m", 1, 1)], live_limit=0)
+    frozen = histories.freeze()
+    histories.apply([Watch("ann", "m", 2, 2), Watch("ann", "dune+2021", 2, 2)])
+    assert frozen.interactions()[1].minute.tolist() == [1, 1]
+    assert frozen.interactions()[1].time_ms.tolist() == [1, 1]
+
+
 @quick
 @given(events, st.integers(0, 10))
 def test_the_whole_table_is_its_users_one_by_one(all_events: list[Event], limit: int) -> None:
