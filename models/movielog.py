@@ -12,15 +12,16 @@ r"""The grammar of a movie service's raw log lines: bytes ↔ records. Parses; n
     movies  = nothing | movie {("," | ", ") movie}      the same movie may come twice
     movie   = {letter | digit | "." | "-" | "*" | "_" | "~" | "+" | "%" hex hex}, 1 to 256 bytes
 
-**The comma** is both separator and (ISO 8601) a fraction's mark. A number after the seconds is the user, unless another
-number stands where the request would begin: then it is the fraction, if it has a length that clocks write. So one stray
-comma in the middle of a user id of six digits cannot be told from milliseconds; any other before the request is refused.
+**The comma** is both separator and (ISO 8601) a fraction's mark. A number after the seconds is the user, unless
+another number stands where the request would begin: then it is the fraction, if it has a length that clocks write.
+So one stray comma in the middle of a user id of six digits cannot be told from milliseconds; any other before the
+request is refused.
 
-**The movie id is the service's own**, in its own URL form: `am%C3%A9lie+2001` and not `amélie+2001`. That is the text that
-its catalogue and its lists use, and it can hold neither a comma (lists of ids are joined by commas) nor a control
-character. One movie has one id however a line spells it (RFC 3986, 6.2.2): hex digits become capitals, needlessly escaped
-characters plain, and `%20` becomes `+`, as both are a form's space. `%2B`, a real plus, stays: `romeo+%2B+juliet+1996`.
-Upper and lower case differ. For a catalogue that has its ids unescaped there is `resolve`.
+**The movie id is the service's own**, in its own URL form: `am%C3%A9lie+2001` and not `amélie+2001`. That is the
+text that its catalogue and its lists use, and it can hold neither a comma (lists of ids are joined by commas) nor a
+control character. One movie has one id however a line spells it (RFC 3986, 6.2.2): hex digits become capitals,
+needlessly escaped characters plain, and `%20` becomes `+`, as both are a form's space. `%2B`, a real plus, stays:
+`romeo+%2B+juliet+1996`. Upper and lower case differ. For a catalogue that has its ids unescaped there is `resolve`.
 
 What damage can be seen is refused with a reason. What cannot, is another digit where any digit may stand (user, minute,
 fraction, a rating 1 that becomes 10) or another character in a movie id, which names a movie that no catalogue has.
