@@ -3,11 +3,12 @@
 import logging
 import os
 import ssl
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from models.errors import CanarecError
@@ -114,6 +115,55 @@ def high_watermarks(consumer: Consumer, topic: str, timeout_s: float = 10) -> di
         partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=timeout_s)[1]
         for partition in partitions(consumer, topic, timeout_s)
     }
+
+
+def whole(consumer: Consumer, topics: Iterable[str], timeout_s: float = 10) -> dict[tuple[str, int], tuple[int, int]]:
+    """The (first, next) offset of each partition that holds anything now: what `messages` reads."""
+    ranges = {}
+    for topic in topics:
+        for partition in partitions(consumer, topic, timeout_s):
+            first, after = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=timeout_s)
+            if first < after:
+                ranges[topic, partition] = (first, after)
+    return ranges
+
+
+def messages(
+    cluster: Cluster, ranges: Mapping[tuple[str, int], tuple[int, int]], *, patience_s: float = 30
+) -> Iterator[list[Message]]:
+    """Every committed message from `first` to below `next` of each partition, some at a time, in order within a partition.
+
+    CanarecError where Kafka sends nothing for `patience_s`.
+    """
+    left = {place: after for place, (first, after) in ranges.items() if first < after}
+    consumer = cluster.consumer(enable_partition_eof=True)
+    try:
+        consumer.assign([TopicPartition(*place, ranges[place][0]) for place in left])
+        until = time.monotonic() + patience_s
+        while left:
+            found, waiting = [], len(left)
+            first = consumer.poll(min(1.0, patience_s))
+            for message in [] if first is None else [first, *consumer.consume(10_000, 0)]:
+                place, offset = (str(message.topic()), int(message.partition() or 0)), int(message.offset() or 0)
+                error = message.error()
+                if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                    if error.fatal() or not error.retriable():
+                        raise KafkaException(error)
+                elif place in left:
+                    if error is None and offset < left[place]:
+                        found.append(message)
+                    # the last offsets may be control records', which no message shows
+                    if error is not None or offset >= left[place] - 1:
+                        del left[place]
+            if found:
+                yield found
+            if found or len(left) < waiting:
+                until = time.monotonic() + patience_s
+            elif time.monotonic() > until:
+                names = ", ".join(sorted({topic for topic, _ in left}))
+                raise CanarecError(f"{names}: Kafka sent nothing for {patience_s:g} s")
+    finally:
+        consumer.close()
 
 
 def faust_settings(cluster: Cluster) -> dict[str, Any]:
