@@ -104,7 +104,7 @@ class Parts:
     def _show(self) -> None:
         self.outcomes.show()
         for pipe in self.pipes:
-            for topic, lag in pipe.lag().items():
+            for topic, lag in pipe.lag.items():
                 metrics.LAG.labels(topic).set(lag)
         self.known.show()
         self.known.save_if_worth()

@@ -32,6 +32,7 @@ TRANSACTION_MESSAGES = 2_048  # consumed messages in one transaction, at most
 BATCHES_AHEAD = 6
 STALLED_S = 10.0
 HANGING_S = 20.0
+LAG_EVERY_S = 2.0
 UNSTABLE_S = 18.0  # a transaction that nobody ends is ended by the broker within 5 + 10 s
 FATAL_EXIT = 70
 
@@ -102,6 +103,8 @@ class ExactlyOnce:
         self.session: Session | None = None
         self.ending = False
         self.transactions = Transactions(cluster, group, name, producers)
+        self.lag: dict[str, int] = {}  # messages of this worker's partitions still to be consumed, by topic
+        self._lag_at = time.monotonic()
         self._rewind_due = True
         self._progress = 0.0
         self._room = threading.Condition()
@@ -128,15 +131,6 @@ class ExactlyOnce:
         """The places of the present session."""
         session = self.session
         return list(session.next) if session else []
-
-    def lag(self) -> dict[str, int]:
-        """Messages of this worker's partitions that are still to be consumed, by topic."""
-        session, lag = self.session, dict.fromkeys(self.topics, 0)
-        if session:
-            for place, position in session.next.items():
-                high = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)[1]
-                lag[place[0]] += max(0, high - position)
-        return lag
 
     def answered(self, batches: list[Batch], outputs: list[Out]) -> None:
         """Everything that these batches give rise to: goes out with their offsets, or not at all."""
@@ -174,6 +168,8 @@ class ExactlyOnce:
         while not self.ending:
             if self._rewind_due:
                 self._rewind()
+            if time.monotonic() - self._lag_at > LAG_EVERY_S:
+                self._measure_lag()
             if self.transactions.hanging_for() > HANGING_S:
                 raise RuntimeError("a transaction hangs inside librdkafka")
             session = self.session
@@ -191,6 +187,15 @@ class ExactlyOnce:
                 self._put(session, in_order)
         self._close(5)
         consumer.close()
+
+    def _measure_lag(self) -> None:
+        """Here, in the consumer's own thread: from another one the library waits for the end of `poll`, for ever."""
+        session, lag = self.session, dict.fromkeys(self.topics, 0)
+        if session is not None:
+            for place, position in session.next.items():
+                _, high = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
+                lag[place[0]] += max(0, high - position)
+        self.lag, self._lag_at = lag, time.monotonic()
 
     def _has_room(self, session: Session) -> bool:
         if session.put != session.done and time.monotonic() - self._progress > STALLED_S:

@@ -17,7 +17,7 @@ from models import wire
 from models.answer import Cut
 from models.catalog import Catalog
 from models.config import Applied
-from models.errors import BadMessage
+from models.errors import BadArtifact, BadMessage
 from models.events import Movie, Profile, Rating, Watch
 from models.history import Histories, Ids
 from streams import metrics, snapshots
@@ -51,6 +51,7 @@ class Known:
         self.applied_events = 0
         self._folder, self._limits = folder, applied.config.events.limits()
         self._wait_s = applied.config.serving.freshness_wait_ms / 1000
+        self._shown_events = -1
         self._saved_events, self._saved_at = 0, -float(SNAPSHOT_EVERY_S)
         self._events = tuple(applied.topic(name) for name in ("watch-events", "rating-events"))
         self.live = False  # what came before the start is history, not an outcome
@@ -146,10 +147,13 @@ class Known:
         log.info("histories read", events=self.applied_events, seconds=round(time.monotonic() - begun, 2))
 
     def show(self) -> None:
-        """Sets the gauges."""
+        """Sets the gauges; counting the interactions of millions takes a tenth of a second, so only when they changed."""
+        if self.applied_events == self._shown_events:
+            return
         with self.tail.lock:
             metrics.USERS.set(self.histories.users)
             metrics.INTERACTIONS.set(self.histories.n_interactions)
+            self._shown_events = self.applied_events
 
     # -- the local snapshot -----------------------------------------------------------------------
 
@@ -167,7 +171,11 @@ class Known:
                 log.warning("snapshot not used", topic=topic, why=why)
                 snapshots.drop(self._folder)
                 return {}
-        self.histories = Histories.from_arrays(snapshot.arrays, self.ids)
+        try:
+            self.histories = Histories.from_arrays(snapshot.arrays, self.ids)
+        except BadArtifact as error:
+            log.warning("snapshot not used", why=str(error))
+            return {}
         starts = {
             (topic, partition): cut.next_offset
             for topic, topic_cut in snapshot.topics.items()
@@ -203,6 +211,7 @@ class Known:
         except OSError as error:
             metrics.SNAPSHOTS.labels("failed").inc()
             log.error("snapshot not written", error=str(error))
+        self._shown_events = -1
         self._saved_events, self._saved_at = events, time.monotonic()
 
 

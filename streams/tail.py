@@ -94,25 +94,31 @@ class Tail:
 
         High watermarks, or, `committed`, the last stable offsets: as far as a committed reader can see.
         """
-        latest = OffsetSpec.latest()
         isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-        asked = {TopicPartition(t, p): latest for t, p in (self.places if places is None else places)}
+        return self._ask(OffsetSpec.latest(), self.places if places is None else places, isolation)
+
+    def _ask(
+        self, spec: OffsetSpec, places: Iterable[Place], isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED
+    ) -> "Ends":
+        asked = {TopicPartition(topic, partition): spec for topic, partition in places}
         return Ends(self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=10))
 
     def identities(self, topics: Iterable[str]) -> dict[str, "Identity"]:
-        """What tells a topic from another one of the same name, and how far it reaches now."""
-        found = self._admin.describe_topics(TopicCollection(list(topics)))
-        return {
-            topic: Identity(
-                str(described.result(30).topic_id),
-                *self._watermarks(topic, [p.id for p in described.result(30).partitions]),
-            )
-            for topic, described in found.items()
-        }
+        """What tells a topic from another one of the same name, and how far it reaches now.
 
-    def _watermarks(self, topic: str, numbers: list[int]) -> tuple[dict[int, int], dict[int, int]]:
-        both = {n: self._consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=30) for n in numbers}
-        return {n: low for n, (low, _) in both.items()}, {n: high for n, (_, high) in both.items()}
+        Asked of the admin client: the consumer belongs to the reader's thread, and a call from another one waits for ever.
+        """
+        found = self._admin.describe_topics(TopicCollection(list(topics)))
+        identities = {}
+        for topic, described in found.items():
+            places = [(topic, partition.id) for partition in described.result(30).partitions]
+            lows, ends = self._ask(OffsetSpec.earliest(), places), self.ends(places)
+            identities[topic] = Identity(
+                str(described.result().topic_id),
+                {partition: low for (_, partition), low in lows.get(30).items()},
+                {partition: end for (_, partition), end in ends.get(30).items()},
+            )
+        return identities
 
     def wait(self, targets: Mapping[Place, int], until: float) -> bool:
         """Waits until every target position is reached; False when `until` (time.monotonic) came first."""

@@ -25,14 +25,14 @@ QUICK_DEATH_S = 20.0
 LONGEST_BACKOFF_S = 10.0
 
 
-def command(home: Home, bootstrap_servers: str, *arguments: str) -> list[str]:
-    """`canarec worker` as a child: this interpreter, and no module of the current folder in its way."""
+def child_command(command: str, home: Home, bootstrap_servers: str, *arguments: str) -> list[str]:
+    """A command of canarec as a child: this interpreter, and no module of the current folder in its way."""
     return [
         sys.executable,
         "-P",
         "-c",
         "from streams.cli import main; main()",
-        "worker",
+        command,
         *("--home", str(home.path), "--bootstrap-servers", bootstrap_servers),
         *arguments,
     ]
@@ -49,11 +49,11 @@ def supervise(home: Home, bootstrap_servers: str, name: str | None, metrics_port
     log.info("worker starts", worker=mine.name, metrics=f"http://127.0.0.1:{port}/metrics")
     ending = threading.Event()
     signals = _Signals(ending)
-    child_command = command(home, bootstrap_servers, "--child", mine.name, "--metrics-port", str(port))
+    command = child_command("worker", home, bootstrap_servers, "--child", mine.name, "--metrics-port", str(port))
     deaths = 0
     while True:
         begun = time.monotonic()
-        signals.child = child = processes.start(child_command, own_session=False)
+        signals.child = child = processes.start(command, own_session=False)
         if ending.is_set():
             child.terminate()
         code = _wait(child, ending)

@@ -1,0 +1,186 @@
+"""`canarec up`: everything on this machine, in order, and down again in the opposite one."""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from models.config import Applied
+from models.errors import CanarecError
+from streams import processes, simulator, summary, topics
+from streams.broker import Broker
+from streams.cli.broker import FetchBar
+from streams.cli.options import home_option
+from streams.clients import Cluster
+from streams.home import Home
+from streams.worker import child_command, free_port
+
+DEFAULT_PORT = 9092
+READY_S = 120
+LOG_BYTES = 10_000_000
+LINE_EVERY_S = 5.0
+
+
+@click.command()
+@home_option
+@click.option("--bootstrap-servers", envvar="CANAREC_BOOTSTRAP_SERVERS", help="An existing cluster; without, a broker is started.")
+@click.option("--port", default=DEFAULT_PORT, show_default=True, help="Port of the broker that is started.")
+@click.option("--data", type=click.Path(path_type=Path), help="A MovieLens folder; without, the simulator's history.")
+@click.option("--for", "seconds", type=click.FloatRange(min=0), help="End by itself so many seconds after it was ready.")
+@click.option("--traffic", type=click.FloatRange(min=0), help="Simulated requests a second; 0 for none (default: config.json).")
+@click.option("--metrics-port", type=int, help="Prometheus port of the worker (default 8000, or any free one).")
+def up(
+    home: Home,
+    bootstrap_servers: str | None,
+    port: int,
+    data: Path | None,
+    seconds: float | None,
+    traffic: float | None,
+    metrics_port: int | None,
+) -> None:
+    """Everything on this machine: broker, topics, data, the first two models, a worker, simulated users, a live summary.
+
+    Ctrl-C, or --for, ends it in order and leaves nothing running; the next start goes on with the same data.
+
+    \b
+    Example:
+      canarec up --data ml-latest-small --for 60
+    """
+    console, ending = Console(), threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ending.set())
+    begun = time.monotonic()
+    with contextlib.ExitStack() as running:
+        home.prepare()
+        applied = home.load()
+        if bootstrap_servers is None:
+            broker = running.enter_context(_broker(home, port, console))
+            bootstrap_servers = broker.bootstrap_servers
+        cluster = home.cluster(bootstrap_servers)
+        created = topics.ensure(cluster, applied)
+        console.print(f"topics: {len(created)} created" if created else "topics: all there")
+        _feed(cluster, applied, data, console)
+        _train(home, cluster, applied, console)
+        if ending.is_set():
+            return
+        url = running.enter_context(_worker(home, bootstrap_servers, metrics_port, console, ending))
+        _first_answer(cluster, applied, console, ending)
+        console.print(f"ready {time.monotonic() - begun:.1f} s after the start")
+        rate = applied.config.simulator.rate if traffic is None else traffic
+        if rate and not ending.is_set():
+            running.enter_context(_simulator(home, bootstrap_servers, rate))
+        _watch(console, url, bootstrap_servers, seconds, ending)
+        console.print("stopping: users, worker, broker …")
+    console.print("stopped, nothing is left running")
+
+
+@contextlib.contextmanager
+def _broker(home: Home, port: int, console: Console) -> Iterator[Broker]:
+    broker = Broker(home.kafka, port=port)
+    broker.start(fetching=FetchBar().show, saying=lambda step: console.print(f"{step} …"))
+    console.print(f"broker: {broker.bootstrap_servers}, data in {broker.folder.path}")
+    try:
+        yield broker
+    finally:
+        broker.stop()
+
+
+def _feed(cluster: Cluster, applied: Applied, data: Path | None, console: Console) -> None:
+    """The data folder, or the simulator's history; what was published before is not published again."""
+    from pipelines import movielens
+    from streams.cli.progress import bar
+
+    with bar(console, "publishing events") as progress:
+        if data is not None:
+            published = movielens.publish(data, cluster, applied, progress)
+        else:
+            published = simulator.publish_history(cluster, applied, applied.config.simulator.seed, progress)
+    console.print(f"data: {published}")
+
+
+def _train(home: Home, cluster: Cluster, applied: Applied, console: Console) -> None:
+    """The versions of the split that are not there yet."""
+    from pipelines import first_models
+
+    for said in first_models.ensure(home.models, cluster, applied):
+        console.print(said, highlight=False)
+
+
+@contextlib.contextmanager
+def _child(home: Home, name: str, command: list[str]) -> Iterator[processes.Process]:
+    """A part of ours as a process, its output in artifacts/logs/."""
+    log = home.artifacts / "logs" / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if log.exists() and log.stat().st_size > LOG_BYTES:
+        log.replace(log.with_suffix(".log.1"))
+    with log.open("ab") as output:
+        process = processes.start(command, stdout=output, stderr=output)
+    try:
+        yield process
+    finally:
+        processes.stop(process, 10)
+
+
+@contextlib.contextmanager
+def _worker(
+    home: Home, bootstrap_servers: str, metrics_port: int | None, console: Console, ending: threading.Event
+) -> Iterator[str]:
+    port = free_port(metrics_port)
+    url = f"http://127.0.0.1:{port}/metrics"
+    command = child_command("worker", home, bootstrap_servers, "--metrics-port", str(port))
+    with _child(home, "worker", command) as process:
+        until = time.monotonic() + READY_S
+        while not ending.is_set():
+            if process.poll() is not None:
+                raise CanarecError(f"the worker ended: see {home.artifacts / 'logs' / 'worker.log'}")
+            if (found := summary.scrape(url)) and found.ready:
+                break
+            if time.monotonic() > until:
+                raise CanarecError(f"the worker is not ready: see {home.artifacts / 'logs' / 'worker.log'}")
+            ending.wait(0.1)
+        console.print(f"worker: metrics at {url}, log in {home.artifacts / 'logs' / 'worker.log'}")
+        yield url
+
+
+def _first_answer(cluster: Cluster, applied: Applied, console: Console, ending: threading.Event) -> None:
+    """One request through everything: only then are we ready."""
+    from streams.ask import ask
+
+    if ending.is_set():
+        return
+    begun = time.monotonic()
+    answer = ask(cluster, applied, {"user_id": "1", "n": 5}, timeout_s=60)
+    console.print(
+        f"first answer: {answer['status']} by {answer['model_version']} after {time.monotonic() - begun:.2f} s: "
+        + ", ".join(answer["recommendations"])
+    )
+
+
+@contextlib.contextmanager
+def _simulator(home: Home, bootstrap_servers: str, rate: float) -> Iterator[None]:
+    command = child_command("simulate", home, bootstrap_servers, "--rate", str(rate), "--quiet")
+    with _child(home, "simulator", command):
+        yield
+
+
+def _watch(
+    console: Console, url: str, bootstrap_servers: str, seconds: float | None, ending: threading.Event
+) -> None:
+    until = time.monotonic() + seconds if seconds is not None else float("inf")
+    elsewhere = "" if bootstrap_servers.endswith(f":{DEFAULT_PORT}") else f" --bootstrap-servers {bootstrap_servers}"
+    hints = [f".venv/bin/canarec recommend 42 -n 10{elsewhere}", "Ctrl-C ends everything"]
+    if console.is_terminal:
+        with Live(summary.screen(None, url, hints), console=console, refresh_per_second=2) as live:
+            while time.monotonic() < until and not ending.wait(min(1.0, max(0.0, until - time.monotonic()))):
+                live.update(summary.screen(summary.scrape(url), url, hints))
+        return
+    console.print("; ".join(f"try: {hint}" for hint in hints), soft_wrap=True)
+    while time.monotonic() < until and not ending.wait(min(LINE_EVERY_S, max(0.0, until - time.monotonic()))):
+        console.print(summary.line(summary.scrape(url)), soft_wrap=True, highlight=False)
+    console.print(summary.screen(summary.scrape(url), url, hints))
