@@ -24,6 +24,8 @@ from models.recommenders import topk
 from models.recommenders.base import F32, F64, I32, I64, Bools, Csr, Parameters, Progress, Top
 from models.recommenders.basis import balanced
 
+AT_ONCE = 256  # users
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlsParameters:
@@ -33,11 +35,13 @@ class AlsParameters:
     regularization: float  # λ
     alpha: float  # α: how much more an interaction of strength 1 weighs than none
     iterations: int
+    popularity_damping: float  # δ: a movie's score is divided by nᵢ^δ, nᵢ its interactions; 0 (the default) leaves it
 
     @classmethod
     def of(cls, recipe: Parameters) -> Self:
         """Errors: BadConfig with the key that is missing or out of range. Other keys are ignored."""
-        least = {"factors": 1, "regularization": 0.0, "alpha": 1e-6, "iterations": 1}
+        recipe = {"popularity_damping": 0.0, **recipe}
+        least = {"factors": 1, "regularization": 0.0, "alpha": 1e-6, "iterations": 1, "popularity_damping": 0.0}
         for key, lowest in least.items():
             value = recipe.get(key)
             if isinstance(value, bool | str) or value is None or not lowest <= value < float("inf"):
@@ -47,6 +51,7 @@ class AlsParameters:
             regularization=float(recipe["regularization"]),
             alpha=float(recipe["alpha"]),
             iterations=int(recipe["iterations"]),
+            popularity_damping=float(recipe["popularity_damping"]),
         )
 
 
@@ -55,17 +60,21 @@ class Als:
 
     algorithm: ClassVar[str] = "als"
 
-    def __init__(self, item_factors: F32, gramian: F64, alpha: float) -> None:
-        """item_factors: Y, (movies, f). gramian: YᵀY + λI, (f, f), symmetric and positive definite. alpha: α > 0."""
+    def __init__(self, item_factors: F32, gramian: F64, alpha: float, weights: F32) -> None:
+        """item_factors: Y, (movies, f). gramian: YᵀY + λI, (f, f), symmetric and positive definite. alpha: α > 0.
+
+        weights: wᵢ > 0, (movies,). A score is xᵤ·yᵢwᵢ.
+        """
         self._item_factors = item_factors
         self._gramian = gramian
         self._alpha = alpha
+        self._weights = weights
         # With G = YᵀY + λI = RRᵀ and W = R⁻ᵀ: in the basis of V = YW the Gramian is the identity, and xᵤ = W x'ᵤ.
         self._whitener: F64 = scipy.linalg.solve_triangular(
             np.linalg.cholesky(gramian), np.eye(len(gramian)), lower=True
         ).T
         self._whitened: F32 = (item_factors @ self._whitener).astype(np.float32)
-        self._shelf = topk.Shelf(item_factors)
+        self._shelf = topk.Shelf(item_factors * weights[:, None])
 
     @property
     def n_movies(self) -> int:
@@ -108,24 +117,28 @@ class Als:
                 callback=(lambda done, *_: progress(done + 1, chosen.iterations)) if progress else None,
             )
             learned: F64 = model.item_factors.astype(np.float64)
-            basis = balanced(model.user_factors, model.item_factors)
+            seen_by = np.bincount(confidence.indices, minlength=n_movies)
+            weights = (np.maximum(seen_by, 1.0) ** -chosen.popularity_damping).astype(np.float32)
+            basis = balanced(model.user_factors, model.item_factors * weights[:, None])
             gramian = basis.T @ (learned.T @ learned + chosen.regularization * np.eye(chosen.factors)) @ basis
-            return cls((learned @ basis).astype(np.float32), (gramian + gramian.T) / 2, chosen.alpha)
+            return cls((learned @ basis).astype(np.float32), (gramian + gramian.T) / 2, chosen.alpha, weights)
 
     def users(self, histories: Csr) -> F32:
         """xᵤ of each row: (YᵀY + λI + Yᵤᵀ(C−I)Yᵤ) xᵤ = Yᵤᵀ c, solved row by row in double precision (section 4, equation 4).
 
         A history has each movie once. An empty one gives zeros; a row that cannot be solved gives NaN, and hence no list.
         """
-        indptr = np.asarray(histories.indptr).tolist()
+        indptr = np.asarray(histories.indptr)
         rises = self._alpha * _strengths(histories)  # c − 1
-        factors = self._whitened[histories.indices].astype(np.float64)  # Vᵤ of all rows
         vectors = np.zeros((len(indptr) - 1, self._item_factors.shape[1]), np.float32)
-        for row, (start, stop) in enumerate(pairwise(indptr)):
-            if start < stop:
-                some = slice(start, stop)
-                solve = _dual if stop - start <= factors.shape[1] else _primal
-                vectors[row] = self._whitener @ solve(factors[some], rises[some])
+        for start in range(0, len(vectors), AT_ONCE):  # their factors are in memory at a time
+            ends = indptr[start : start + AT_ONCE + 1].tolist()
+            factors = self._whitened[histories.indices[ends[0] : ends[-1]]].astype(np.float64)
+            for row, (first, last) in enumerate(pairwise(ends), start):
+                if first < last:
+                    watched = factors[first - ends[0] : last - ends[0]]  # Vᵤ
+                    solve = _dual if last - first <= factors.shape[1] else _primal
+                    vectors[row] = self._whitener @ solve(watched, rises[first:last])
         return vectors
 
     def top(
@@ -135,7 +148,7 @@ class Als:
         return topk.best(self._shelf, users, n, excluded, allowed)
 
     def explain(self, history: I32, recommended: I32, strengths: F32 | None = None) -> F32:
-        """What each movie j of a history adds to the score of each recommended i: sᵢⱼ cⱼ = yᵢᵀ(…)⁻¹yⱼ cⱼ (section 5, equation 7).
+        """What each movie j of a history adds to the score of each recommended i: wᵢ yᵢᵀ(…)⁻¹yⱼ cⱼ (section 5, equation 7).
 
         history: (h,) columns. Gives (recommended, h); a row adds up to the score. May be below 0. No history: (recommended, 0).
         """
@@ -144,34 +157,43 @@ class Als:
         system = np.eye(watched.shape[1]) + watched.T @ (watched * rises[:, None])
         targets = self._whitened[recommended].astype(np.float64)
         pull: F64 = watched @ scipy.linalg.solve(system, targets.T, assume_a="pos")
-        return (pull.T * (1 + rises)).astype(np.float32)
+        return (pull.T * (1 + rises) * self._weights[recommended, None]).astype(np.float32)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         return {
             "item_factors": self._item_factors,
             "gramian": self._gramian,
             "alpha": np.float64(self._alpha).reshape(1),
+            "weights": self._weights,
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Errors: BadArtifact where an array is missing, misshapen or not finite."""
         try:
-            item_factors, gramian, alpha = (arrays[name] for name in ("item_factors", "gramian", "alpha"))
+            item_factors, gramian, alpha, weights = (
+                arrays[name] for name in ("item_factors", "gramian", "alpha", "weights")
+            )
         except KeyError as error:
             raise BadArtifact(f"the model lacks the array {error}") from None
         if item_factors.ndim != 2 or item_factors.dtype != np.float32:
             raise BadArtifact(
                 f"item_factors: float32 of two dimensions expected, found {item_factors.dtype} {item_factors.shape}"
             )
-        if gramian.shape != (item_factors.shape[1],) * 2 or alpha.shape != (1,):
+        if (
+            gramian.shape != (item_factors.shape[1],) * 2
+            or alpha.shape != (1,)
+            or weights.shape != item_factors.shape[:1]
+        ):
             raise BadArtifact(
-                f"gramian and alpha: {gramian.shape} and {alpha.shape} do not fit {item_factors.shape} factors"
+                f"gramian, alpha and weights: {gramian.shape}, {alpha.shape}, {weights.shape} do not fit {item_factors.shape} factors"
             )
-        if not (np.isfinite(item_factors).all() and np.isfinite(gramian).all() and 0 < alpha[0] < np.inf):
+        if not all(np.isfinite(array).all() for array in (item_factors, gramian, alpha, weights)):
             raise BadArtifact("the model holds numbers that are not finite")
+        if not (alpha[0] > 0 and (weights > 0).all()):
+            raise BadArtifact("alpha or a weight is not above 0")
         try:
-            return cls(item_factors, gramian, float(alpha[0]))
+            return cls(item_factors, gramian, float(alpha[0]), weights)
         except np.linalg.LinAlgError:
             raise BadArtifact("gramian: not positive definite") from None
 

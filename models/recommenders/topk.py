@@ -11,6 +11,7 @@ each movie by itself. So a list does not depend on the batch, on the threads or 
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -67,33 +68,60 @@ def best(
     )
     for start in range(0, len(users), BATCH):
         some = slice(start, start + BATCH)
-        rows, places, scores = _contenders(
-            shelf, users[some], wanted[some], _shelved(shelf, excluded, start, min(start + BATCH, len(users))),
-            None if allowed is None else allowed[some],
-        )  # fmt: skip
-        _settle(shelf, rows, places, scores, wanted[some], Top(top.columns[some], top.scores[some], top.counts[some]))
+        barred = _Barred.of(shelf, excluded, start, min(start + BATCH, len(users)), allowed)
+        contenders = _contenders(shelf, users[some], wanted[some], barred)
+        _settle(shelf, contenders, wanted[some], Top(top.columns[some], top.scores[some], top.counts[some]))
     return top
 
 
-def _shelved(shelf: Shelf, excluded: Csr | None, start: int, stop: int) -> tuple[I64, I32]:
-    """Excluded (row, place) pairs of users start … stop − 1, as two flat arrays."""
-    if excluded is None:
-        return np.empty(0, np.int64), np.empty(0, np.int32)
-    indptr = np.asarray(excluded.indptr[start : stop + 1])
-    columns = excluded.indices[indptr[0] : indptr[-1]]
-    if len(columns) and columns.min() < 0:  # would count from the end and hide another movie
-        raise IndexError(f"excluded column {columns.min()} is below 0")
-    return np.repeat(np.arange(stop - start), np.diff(indptr)), shelf.places[columns]
+class _Contenders(NamedTuple):
+    """Movies that can be in a list, as flat arrays."""
+
+    row: I64
+    place: I64
+    score: F64
 
 
-def _contenders(
-    shelf: Shelf,
-    users: F32,
-    wanted: I64,
-    hidden: tuple[I64, I32],
-    allowed: Sequence[Bools | None] | None,
-) -> tuple[I64, I64, F64]:
-    """All (row, place, exact score) that can be in a list: every movie of the true list, and few others."""
+class _Barred(NamedTuple):
+    """What each row of a batch must not get."""
+
+    row: I64  # excluded (row, place) pairs
+    place: I32
+    allowed: Sequence[Bools | None] | None  # by column
+
+    @classmethod
+    def of(
+        cls, shelf: Shelf, excluded: Csr | None, start: int, stop: int, allowed: Sequence[Bools | None] | None
+    ) -> "_Barred":
+        """For users start … stop − 1."""
+        masks = None if allowed is None else allowed[start:stop]
+        if excluded is None:
+            return cls(np.empty(0, np.int64), np.empty(0, np.int32), masks)
+        indptr = np.asarray(excluded.indptr[start : stop + 1])
+        columns = excluded.indices[indptr[0] : indptr[-1]]
+        if len(columns) and columns.min() < 0:  # would count from the end and hide another movie
+            raise IndexError(f"excluded column {columns.min()} is below 0")
+        return cls(np.repeat(np.arange(stop - start), np.diff(indptr)), shelf.places[columns], masks)
+
+    def hide(self, scores: F32, shelf: Shelf, active: I64, start: int) -> None:
+        """Set to −inf what the lines of `scores` (rows `active`, ascending; places from `start` on) must not get."""
+        stop = start + scores.shape[1]
+        here = (self.place >= start) & (self.place < stop)
+        row, place = self.row[here], self.place[here]
+        if len(row):
+            line = np.searchsorted(active, row)
+            line[line == len(active)] = 0
+            still = active[line] == row
+            scores[line[still], place[still] - start] = -np.inf
+        if self.allowed is not None:
+            for line_of, user in enumerate(active):
+                mask = self.allowed[user]
+                if mask is not None:
+                    scores[line_of, ~mask[shelf.columns[start:stop]]] = -np.inf
+
+
+def _contenders(shelf: Shelf, users: F32, wanted: I64, barred: _Barred) -> _Contenders:
+    """Every movie of the true lists, and few others, with exact scores."""
     size = np.sqrt(np.square(users, dtype=np.float64).sum(axis=1))
     slack = (shelf.rounding * shelf.norms[0]) * size if len(shelf) else size
     floor = np.full(len(users), LOWEST)  # nothing below floor − slack can be in the row's list
@@ -107,7 +135,7 @@ def _contenders(
     while len(active) and start < len(shelf):
         stop = min(start + width, len(shelf))
         scores = users[active] @ shelf.vectors[start:stop].T
-        _hide(scores, shelf, active, hidden, allowed, start)
+        barred.hide(scores, shelf, active, start)
         floor[active] = np.maximum(floor[active], _nth_block(scores, wanted[active]))
         line = np.maximum(floor[active] - slack[active], LOWEST).astype(np.float32)
         found = np.flatnonzero(scores >= line[:, None])
@@ -119,38 +147,13 @@ def _contenders(
             active = active[size[active] * shelf.norms[stop] >= floor[active] - slack[active]]
         start, width = stop, width * 2
     if not rows:
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
+        return _Contenders(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
     row, place, score = np.concatenate(rows), np.concatenate(places), np.concatenate(proposed)
     keep = score >= floor[row] - slack[row]  # the floor has risen since
     row, place = row[keep], place[keep]
     # Each product and sum of one pair alone, in one order: equal vectors give equal bits, so ties are ties.
     exact = np.multiply(users[row], shelf.vectors[place], dtype=np.float64).sum(axis=1)
-    return row, place, exact
-
-
-def _hide(
-    scores: F32,
-    shelf: Shelf,
-    active: I64,
-    hidden: tuple[I64, I32],
-    allowed: Sequence[Bools | None] | None,
-    start: int,
-) -> None:
-    """Set to −inf what the rows of `scores` (users `active`, places from `start` on) must not get."""
-    stop = start + scores.shape[1]
-    row, place = hidden
-    here = (place >= start) & (place < stop)
-    row, place = row[here], place[here]
-    if len(row):
-        line = np.searchsorted(active, row)  # active is sorted
-        line[line == len(active)] = 0
-        still = active[line] == row
-        scores[line[still], place[still] - start] = -np.inf
-    if allowed is not None:
-        for line_of, user in enumerate(active):
-            mask = allowed[user]
-            if mask is not None:
-                scores[line_of, ~mask[shelf.columns[start:stop]]] = -np.inf
+    return _Contenders(row, place, exact)
 
 
 def _nth_block(scores: F32, wanted: I64) -> F32:
@@ -168,8 +171,9 @@ def _nth_block(scores: F32, wanted: I64) -> F32:
     return np.where(enough & (bound > LOWEST), bound, np.float32(LOWEST))
 
 
-def _settle(shelf: Shelf, row: I64, place: I64, score: F64, wanted: I64, top: Top) -> None:
+def _settle(shelf: Shelf, contenders: _Contenders, wanted: I64, top: Top) -> None:
     """Sort the contenders and write the first n of each row into `top`."""
+    row, place, score = contenders
     column = shelf.columns[place]
     order = np.lexsort((column, -score, row))
     row = row[order]

@@ -144,7 +144,7 @@ def test_versions_are_listed_by_number(tmp_path):
 
 
 def test_an_unknown_version_says_which_there_are(models):
-    with pytest.raises(NoModel, match="v7.*there are: v1"):
+    with pytest.raises(NoModel, match=r"v7.*there are: v1"):
         store.read(models, "v7")
 
 

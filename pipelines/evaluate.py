@@ -1,0 +1,123 @@
+"""How good a recipe is on interactions that it has not seen: each user's newest 20 %, beside the popularity baseline.
+
+Lists are made as serving makes them (`users`, then `top`, seen movies left out). Trains nothing itself, publishes nothing.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from models.measures import holdout, intervals, ranking
+from models.measures.intervals import Interval
+from models.recommenders import popular
+from models.recommenders.base import F64, Bools, Parameters, Progress, Recommender, Rows, Top
+from models.recommenders.store import ALGORITHMS
+from pipelines.dataset import Dataset
+
+SHARE = 0.2
+N = 20
+BOOTSTRAP_SEED = 2026
+AT_ONCE = 4_096  # users whose lists are made together
+
+Figures = dict[str, Any]
+
+
+def fit(recipe: Parameters, rows: Rows, n_movies: int, progress: Progress | None = None) -> Recommender:
+    """A model by its recipe: {"algorithm", "seed" and the algorithm's own parameters}."""
+    algorithm = ALGORITHMS[str(recipe["algorithm"])]
+    return algorithm.fit(rows, n_movies, recipe, int(recipe["seed"]), progress)
+
+
+def lists(recommender: Recommender, histories: Rows, n: int = N) -> Top:
+    """The n best unseen movies for each history, as they would be served."""
+    parts = []
+    for start in range(0, len(histories.indptr) - 1, AT_ONCE):
+        bounds = histories.indptr[start : start + AT_ONCE + 1]
+        part = slice(bounds[0], bounds[-1])
+        some = Rows(bounds - bounds[0], histories.indices[part], histories.data[part])
+        parts.append(recommender.top(recommender.users(some), n, excluded=some))
+    return Top(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def evaluate(dataset: Dataset, recipe: Parameters, progress: Progress | None = None) -> Figures:
+    """Fit on each user's older part, recommend, compare with the newer part.
+
+    {"method", "users", "held_out", "model": {"ndcg_at_20": {"value", "low", "high"}, "recall_at_20": …, "coverage_at_20": …},
+    "popularity": the same, "ndcg_ratio": {…}}; intervals are 95 %, over users.
+    """
+    held = held_out(dataset)
+    model = fit(recipe, dataset.rows(~held), len(dataset.movies), progress)
+    return compare(dataset, held, lambda histories: lists(model, histories))
+
+
+def held_out(dataset: Dataset, within: Bools | None = None, share: float = SHARE) -> Bools:
+    """Each user's newest interactions, of all or of those `within`: what a search may look at is held out of the training part."""
+    chosen = np.ones(len(dataset), np.bool_) if within is None else within
+    held = np.zeros(len(dataset), np.bool_)
+    held[chosen] = holdout.newest(dataset.user[chosen], dataset.movie[chosen], dataset.time_ms[chosen], share)
+    return held
+
+
+def compare(dataset: Dataset, held: Bools, recommend: Callable[[Rows], Top], within: Bools | None = None) -> Figures:
+    """Figures of whatever gives lists for histories, and of popularity, on what is held out (`within`: of this part only)."""
+    training = dataset.rows(~held if within is None else within & ~held)
+    truth = dataset.rows(held)
+    baseline = popular.Popular.of(popular.counts(training, len(dataset.movies)))
+    model, model_ndcg = _figures(recommend(training), truth, len(dataset.movies))
+    popularity, popularity_ndcg = _figures(baseline.top(N, training), truth, len(dataset.movies))
+    return {
+        "method": f"each user's newest {SHARE:.0%} held out, seen movies left out, {N} recommended",
+        "users": int(np.count_nonzero(np.diff(truth.indptr))),
+        "held_out": len(truth.indices),
+        "model": model,
+        "popularity": popularity,
+        "ndcg_ratio": _written(intervals.ratio(model_ndcg, popularity_ndcg, _rng())),
+    }
+
+
+def _figures(top: Top, truth: Rows, n_movies: int) -> tuple[Figures, F64]:
+    """The measures of lists, and each user's NDCG."""
+    relevant = np.diff(truth.indptr)
+    hit = ranking.hits(top.columns, truth)
+    ndcg = ranking.ndcg(hit, relevant)
+    covered = ranking.coverage(top.columns, n_movies)
+    figures = {
+        f"ndcg_at_{N}": _written(intervals.mean(ndcg, _rng())),
+        f"recall_at_{N}": _written(intervals.mean(ranking.recall(hit, relevant), _rng())),
+        f"coverage_at_{N}": _written(intervals.jackknife(covered, ranking.coverage_without(top.columns, n_movies))),
+    }
+    return figures, ndcg
+
+
+def _rng() -> np.random.Generator:
+    """The same draws for every figure: intervals repeat, and two models meet the same users."""
+    return np.random.default_rng(BOOTSTRAP_SEED)
+
+
+def _written(interval: Interval) -> dict[str, float | None]:
+    """For JSON, which has no NaN."""
+    return {name: round(bound, 6) if np.isfinite(bound) else None for name, bound in interval._asdict().items()}
+
+
+def table(figures: Mapping[str, Figures]) -> str:
+    """Figures of several versions as text, popularity below.
+
+    version     NDCG@20               Recall@20             coverage@20           × popularity
+    """
+    measures = {f"ndcg_at_{N}": f"NDCG@{N}", f"recall_at_{N}": f"Recall@{N}", f"coverage_at_{N}": f"coverage@{N}"}
+    lines = [f"{'version':<12}" + "".join(f"{title:<24}" for title in measures.values()) + f"NDCG@{N} / popularity's"]
+    for version, found in figures.items():
+        cells = [_cell(found["model"][measure]) for measure in measures] + [_cell(found["ndcg_ratio"])]
+        lines.append(f"{version:<12}" + "".join(f"{cell:<24}" for cell in cells))
+    if figures:
+        baseline = next(iter(figures.values()))["popularity"]
+        lines.append(f"{'popularity':<12}" + "".join(f"{_cell(baseline[measure]):<24}" for measure in measures) + "1")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _cell(interval: Mapping[str, float | None]) -> str:
+    value, low, high = (interval[name] for name in ("value", "low", "high"))
+    if value is None:
+        return "no data"
+    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} ({low:.3f}–{high:.3f})"
