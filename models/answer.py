@@ -115,8 +115,11 @@ def _score(decisions: list[Decision], rows: list[int], cut: Cut, world: World, v
 def _score_batch(decisions: list[Decision], rows: list[int], cut: Cut, world: World, servable: Servable) -> None:
     recommender = servable.model.recommender
     histories = _histories(rows, cut, servable)
+    users = recommender.users(histories)
+    if not np.isfinite(users).all():  # a history that could not be folded in has no list, which must not pass for an empty one
+        raise ValueError("a user's factors are not finite")
     lists = recommender.top(
-        recommender.users(histories),
+        users,
         np.array([decisions[row].question.request.n for row in rows], np.int64),
         excluded=_seen(histories, [decisions[row].question.request.exclude_seen for row in rows]),
         allowed=[_allowed(decisions[row].question.request, world, servable) for row in rows],
@@ -191,7 +194,8 @@ def _first(decision: Decision, seen: NDArray[np.int32], world: World, order: Seq
     request = decision.question.request
     out = set(seen.tolist()) if request.exclude_seen else set()
     wanted = set(world.catalog.with_genres(request.genres).tolist()) if request.genres else None
-    missing, found = request.n - len(decision.movies), []
+    missing = request.n - len(decision.movies)
+    found: list[int] = []
     for index in order:
         if len(found) == missing:
             break

@@ -123,7 +123,7 @@ def build_app(home: Home, cluster: Cluster, applied: Applied, name: str) -> Work
     """A worker's app. Topics must exist: Faust ignores for ever those that do not."""
     sys.setswitchinterval(0.0005)  # short turns: a thread that waits for Kafka must not wait for the interpreter
     app = Worker(
-        "canarec-reference",
+        applied.group("reference"),
         store="memory://",
         autodiscover=False,
         consumer_auto_offset_reset="earliest",

@@ -14,12 +14,13 @@ class Batches(faust.Channel[Any]):
     """
 
     @property
-    def queue(self) -> ThrowableQueue:
+    def queue(self) -> ThrowableQueue[Any]:
         # one queue for the channel and its clones: it also holds batches until the agent has started
         root: Any = self._root or self
         if root._queue is None:
             root._queue = ThrowableQueue(maxsize=0, flow_control=FlowControlEvent(initially_suspended=False))
-        return root._queue
+        queue: ThrowableQueue[Any] = root._queue
+        return queue
 
     def feed(self, batch: Any) -> None:
         """On the event loop."""

@@ -23,6 +23,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from streams.clients import Cluster
+from streams.messages import Place, offset, place
 
 log = structlog.get_logger()
 
@@ -33,10 +34,9 @@ BATCHES_AHEAD = 6
 STALLED_S = 10.0
 HANGING_S = 20.0
 LAG_EVERY_S = 2.0
+MARKERS = 2  # so small a hole is a transactional requester's control records: no reason to read again
 UNSTABLE_S = 18.0  # a transaction that nobody ends is ended by the broker within 5 + 10 s
 FATAL_EXIT = 70
-
-Place = tuple[str, int]  # topic, partition
 
 
 class Out(NamedTuple):
@@ -46,7 +46,7 @@ class Out(NamedTuple):
     value: bytes | None
     key: bytes | None = None
     partition: int = -1
-    headers: list[tuple[str, bytes]] | None = None
+    headers: list[tuple[str, str | bytes | None]] | None = None
 
 
 class Session:
@@ -144,7 +144,7 @@ class ExactlyOnce:
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except BaseException:  # a thread that ends takes the process along: its supervisor starts a whole one again
+        except BaseException:  # noqa: BLE001 - a thread that ends takes the process along: its supervisor starts a whole one again
             self._log.critical("thread died", exc_info=True)
             self.on_fatal()
 
@@ -192,9 +192,9 @@ class ExactlyOnce:
         """Here, in the consumer's own thread: from another one the library waits for the end of `poll`, for ever."""
         session, lag = self.session, dict.fromkeys(self.topics, 0)
         if session is not None:
-            for place, position in session.next.items():
-                _, high = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
-                lag[place[0]] += max(0, high - position)
+            for (topic, partition), position in session.next.items():
+                _, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
+                lag[topic] += max(0, high - position)
         self.lag, self._lag_at = lag, time.monotonic()
 
     def _has_room(self, session: Session) -> bool:
@@ -214,25 +214,21 @@ class ExactlyOnce:
                     raise KafkaException(error)
                 self._log.warning("consumer error", error=error.str())
                 continue
-            place, offset = (message.topic(), message.partition()), message.offset()
-            expected = session.next.get(place)
-            if expected is None or offset < expected:
+            where, at = place(message), offset(message)
+            expected = session.next.get(where)
+            if expected is None or at < expected:
                 continue
-            if offset > expected and (place, expected, offset) not in self._log_holes:
+            if at > expected and (where, expected, at) not in self._log_holes:
                 # Control records take offsets too: a hole that is met again after the rewind is the log's own.
                 if len(self._log_holes) > 100_000:
                     self._log_holes.clear()
-                self._log_holes.add((place, expected, offset))
-                if not self._only_control_records(place, expected, offset):
+                self._log_holes.add((where, expected, at))
+                if at - expected > MARKERS:
                     self._fail(session, "hole")
                     return []
-            session.next[place] = offset + 1
+            session.next[where] = at + 1
             good.append(message)
         return good
-
-    def _only_control_records(self, place: Place, expected: int, found: int) -> bool:
-        # One or two markers between data are a transactional requester's: no reason to read again.
-        return found - expected <= 2
 
     def _put(self, session: Session, messages: list[Message]) -> None:
         if not session.open:
@@ -279,8 +275,8 @@ class ExactlyOnce:
         self._close(5)
         try:
             offsets = self._settled(places)
-            for offset in offsets:
-                self._consumer.seek(offset)
+            for one in offsets:
+                self._consumer.seek(one)
         except KafkaException as error:
             self._log.warning("rewind failed, trying again", error=str(error))
             self._consumer.poll(0.1)
@@ -322,12 +318,12 @@ class ExactlyOnce:
                 waiting = True
                 self._log.warning("the coordinator answers from the past", stale={f"{o.topic}-{o.partition}": o.offset for o in stale})
             time.sleep(0.1)
-        for offset in found:
-            known = bounds.get((offset.topic, offset.partition), 0)
-            if offset.offset < known:
-                offset.offset = known
-            elif offset.offset < 0:
-                offset.offset = self._consumer.get_watermark_offsets(offset, timeout=10)[0]
+        for one in found:
+            known = bounds.get((one.topic, one.partition), 0)
+            if one.offset < known:
+                one.offset = known
+            elif one.offset < 0:
+                one.offset = self._consumer.get_watermark_offsets(one, timeout=10)[0]
         return [TopicPartition(o.topic, o.partition, o.offset) for o in found]
 
     def _wait_stable(self, places: list[TopicPartition]) -> list[TopicPartition]:
@@ -337,9 +333,9 @@ class ExactlyOnce:
                 found = self._consumer.committed(
                     [TopicPartition(p.topic, p.partition) for p in places], timeout=0.5
                 )
-                for offset in found:
-                    if offset.error:
-                        raise KafkaException(offset.error)
+                for one in found:
+                    if one.error:
+                        raise KafkaException(one.error)
                 return found
             except KafkaException as error:
                 waited = time.monotonic() - begun
@@ -407,7 +403,7 @@ class ExactlyOnce:
         if [b.number for b in batches] != list(expected):
             self._fail(session, "batch missing")  # an agent crashed, a queue was cleared
             return
-        ends = {(m.topic(), m.partition()): m.offset() + 1 for b in batches for m in b.messages}
+        ends = {place(m): offset(m) + 1 for b in batches for m in b.messages}
         try:
             self.transactions.commit(ends, outputs, session.metadata)
         except (KafkaException, BufferError) as error:

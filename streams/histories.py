@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 import structlog
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaException, Message
+from confluent_kafka import KafkaException, Message
 
 from models import wire
 from models.answer import Cut
@@ -22,19 +22,14 @@ from models.events import Movie, Profile, Rating, Watch
 from models.history import Histories, Ids
 from streams import metrics, snapshots
 from streams.clients import Cluster
-from streams.tail import Ends, Followed, Place, Tail
+from streams.messages import Place, kafka_ms
+from streams.tail import Ends, Followed, Tail
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
 SNAPSHOT_EVERY_S = 60
 SNAPSHOT_EVENTS = 50_000  # fewer new events than this are quicker read again than written down
-
-
-def kafka_ms(message: Message) -> int:
-    """The message's own time; 0 where it has none."""
-    kind, at = message.timestamp()
-    return 0 if kind == TIMESTAMP_NOT_AVAILABLE else int(at)
 
 
 class Known:

@@ -18,7 +18,8 @@ from models.events import Feedback, Rating, Watch
 from models.measures.feedback import Outcomes
 from streams import metrics
 from streams.clients import Cluster
-from streams.histories import Known, kafka_ms
+from streams.histories import Known
+from streams.messages import kafka_ms
 from streams.tail import FROM_NOW_ON, Followed, Tail
 
 CAPACITY = 100_000  # answers waited for at once

@@ -22,10 +22,10 @@ from confluent_kafka import (
 from confluent_kafka.admin import OffsetSpec
 
 from streams.clients import Cluster, partitions
+from streams.messages import Place, offset, place, topic
 
 log = structlog.get_logger()
 
-Place = tuple[str, int]  # topic, partition
 MESSAGES_AT_ONCE = 10_000
 FROM_NOW_ON = -1
 
@@ -95,7 +95,8 @@ class Tail:
         High watermarks, or, `committed`, the last stable offsets: as far as a committed reader can see.
         """
         isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-        return self._ask(OffsetSpec.latest(), self.places if places is None else places, isolation)
+        return self._ask(OffsetSpec.latest(),  # type: ignore[no-untyped-call]  # the library's
+            self.places if places is None else places, isolation)
 
     def _ask(
         self, spec: OffsetSpec, places: Iterable[Place], isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED
@@ -110,10 +111,11 @@ class Tail:
         """
         found = self._admin.describe_topics(TopicCollection(list(topics)))
         identities = {}
-        for topic, described in found.items():
-            places = [(topic, partition.id) for partition in described.result(30).partitions]
-            lows, ends = self._ask(OffsetSpec.earliest(), places), self.ends(places)
-            identities[topic] = Identity(
+        for name, described in found.items():
+            places = [(name, partition.id) for partition in described.result(30).partitions]
+            lows = self._ask(OffsetSpec.earliest(), places)  # type: ignore[no-untyped-call]  # the library's
+            ends = self.ends(places)
+            identities[name] = Identity(
                 str(described.result().topic_id),
                 {partition: low for (_, partition), low in lows.get(30).items()},
                 {partition: end for (_, partition), end in ends.get(30).items()},
@@ -146,7 +148,7 @@ class Tail:
     def _guarded(self) -> None:
         try:
             self._run()
-        except BaseException:  # histories that stand still would be served as if they were fresh
+        except BaseException:
             log.critical("reader died", reader=self.name, exc_info=True)
             self._on_fatal()
 
@@ -165,17 +167,16 @@ class Tail:
         for message in messages:
             error = message.error()
             if error is None:
-                topic = message.topic()
-                by_topic.setdefault(topic, []).append(message)
-                positions[topic, message.partition()] = message.offset() + 1
+                by_topic.setdefault(topic(message), []).append(message)
+                positions[place(message)] = offset(message) + 1
             elif error.code() == KafkaError._PARTITION_EOF:
                 # its offset is past the control records, which no message shows
-                positions[message.topic(), message.partition()] = message.offset()
+                positions[place(message)] = offset(message)
             elif error.fatal():
                 raise KafkaException(error)
             else:
                 log.warning("reader error", reader=self.name, error=error.str())
-        parsed = [(self.topics[topic], self.topics[topic].parse(found)) for topic, found in by_topic.items()]
+        parsed = [(self.topics[name], self.topics[name].parse(found)) for name, found in by_topic.items()]
         with self.moved:
             for followed, found in parsed:
                 followed.apply(found)

@@ -49,7 +49,7 @@ def ensure(cluster: Cluster, applied: Applied) -> list[str]:
     }
     if not missing:
         return []
-    for name, created in admin.create_topics(list(missing.values())).items():
+    for created in admin.create_topics(list(missing.values())).values():
         try:
             created.result(30)
         except KafkaException as error:

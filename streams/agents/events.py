@@ -5,10 +5,12 @@ The histories read the same topics beside it, in every worker, and skip what is 
 
 import asyncio
 import concurrent.futures
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import faust
 from confluent_kafka import Message
+from faust.types import StreamT
 
 from models import wire
 from models.config import Applied
@@ -18,7 +20,8 @@ from streams.channel import Batches
 from streams.clients import Cluster
 from streams.dead_letters import dead_letter
 from streams.exactly_once import Batch, ExactlyOnce, Out
-from streams.histories import Known, kafka_ms
+from streams.histories import Known
+from streams.messages import kafka_ms, topic
 
 BATCH_SIZE = 2_000
 
@@ -40,11 +43,11 @@ class Events:
         self.pool = concurrent.futures.ThreadPoolExecutor(1, "judge")
         self.pipe = ExactlyOnce(
             cluster,
-            group="canarec-events",
+            group=applied.group("events"),
             topics=list(self._checks),
             name=name,
             batch_size=BATCH_SIZE,
-            feed=lambda batch: self.channel.feed(batch),
+            feed=lambda batch: self.channel.feed(batch),  # noqa: PLW0108 - the channel comes with the app
             on_fatal=on_fatal,
         )
 
@@ -53,7 +56,7 @@ class Events:
         self.channel = Batches(app)
 
         @app.agent(self.channel, name="events")
-        async def events(stream: faust.Stream[Batch]) -> None:
+        async def events(stream: StreamT[Batch]) -> None:
             loop = asyncio.get_running_loop()
             async for batch in stream:
                 outputs = await loop.run_in_executor(self.pool, self.judge, batch.messages)
@@ -61,17 +64,18 @@ class Events:
 
     def judge(self, messages: Sequence[Message]) -> list[Out]:
         """The dead letters of these events."""
-        outputs, movies, counts, unknown = [], self._known.movies, dict.fromkeys(self._checks, 0), dict.fromkeys(self._checks, 0)
+        outputs: list[Out] = []
+        counts, unknown = Counter[str](), Counter[str]()
         for message in messages:
-            topic = message.topic()
+            name = topic(message)
             try:
-                movie_id = self._checks[topic](message)
+                movie_id = self._checks[name](message)
             except BadMessage as error:
                 outputs.append(dead_letter(self._dead_letters, message, error))
                 continue
-            counts[topic] += 1
-            unknown[topic] += movie_id is not None and movie_id not in movies
-        for topic in counts:
-            metrics.EVENTS.labels(topic).inc(counts[topic])
-            metrics.UNKNOWN_MOVIES.labels(topic).inc(unknown[topic])
+            counts[name] += 1
+            unknown[name] += movie_id is not None and movie_id not in self._known.movies
+        for name, count in counts.items():
+            metrics.EVENTS.labels(name).inc(count)
+            metrics.UNKNOWN_MOVIES.labels(name).inc(unknown[name])
         return outputs

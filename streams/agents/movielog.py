@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import faust
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message
+from faust.types import StreamT
 
 from models import movielog
 from models.config import Applied
@@ -23,6 +24,7 @@ from streams.channel import Batches
 from streams.clients import Cluster
 from streams.dead_letters import dead_letter
 from streams.exactly_once import Batch, ExactlyOnce, Out
+from streams.messages import offset, partition, topic
 
 BATCH_SIZE = 2_000
 LINE_HEADER = "movielog"  # topic-partition-offset of the line: a fold counts a line once
@@ -41,11 +43,11 @@ class Movielog:
         self.pool = concurrent.futures.ThreadPoolExecutor(1, "movielog")
         self.pipe = ExactlyOnce(
             cluster,
-            group="canarec-movielog",
+            group=applied.group("movielog"),
             topics=[applied.topic("movielog")],
             name=name,
             batch_size=BATCH_SIZE,
-            feed=lambda batch: self.channel.feed(batch),
+            feed=lambda batch: self.channel.feed(batch),  # noqa: PLW0108 - the channel comes with the app
             on_fatal=on_fatal,
         )
 
@@ -54,7 +56,7 @@ class Movielog:
         self.channel = Batches(app)
 
         @app.agent(self.channel, name="movielog")
-        async def lines(stream: faust.Stream[Batch]) -> None:
+        async def lines(stream: StreamT[Batch]) -> None:
             loop = asyncio.get_running_loop()
             async for batch in stream:
                 try:
@@ -79,14 +81,13 @@ class Movielog:
                 outputs.append(dead_letter(self._dead_letters, message, error))
                 continue
             metrics.MOVIELOG_LINES.labels(type(record).__name__.lower()).inc()
-            topic = self._topics.get(type(record))
-            if topic is None:
+            if not isinstance(record, Watch | Rating):
                 continue  # another service's answers and new accounts change no history
             self._producer.produce(
-                topic,
+                self._topics[type(record)],
                 _event(record),
                 record.user_id.encode(),
-                headers=[(LINE_HEADER, f"{message.topic()}-{message.partition()}-{message.offset()}".encode())],
+                headers=[(LINE_HEADER, f"{topic(message)}-{partition(message)}-{offset(message)}".encode())],
                 on_delivery=delivered,
             )
         self._producer.flush(60)

@@ -9,13 +9,15 @@ from collections.abc import Callable
 
 import faust
 import structlog
-from faust.types import EventT
+from faust.types import EventT, StreamT
+from faust.types.tuples import Message
 
 from models import wire
 from models.config import Applied
 from models.errors import BadMessage
+from models.events import Source
+from streams import dead_letters
 from streams.clients import Cluster
-from streams.dead_letters import dead_letter_value, headers
 
 log = structlog.get_logger()
 
@@ -37,7 +39,7 @@ class Reference:
             source = app.topic(topic, key_serializer="raw", value_serializer="raw")
 
             @app.agent(source, name=topic)
-            async def reference(stream: faust.Stream[bytes]) -> None:
+            async def reference(stream: StreamT[bytes]) -> None:
                 async for event in stream.events():
                     await self.judge(event)
 
@@ -53,23 +55,25 @@ class Reference:
         except BadMessage as error:
             await self._refuse(message, value, error)
 
-    async def _refuse(self, message, value: bytes | None, error: BadMessage) -> None:  # type: ignore[no-untyped-def]
-        place = (message.topic, message.partition, message.offset)
+    async def _refuse(self, message: Message, value: bytes | None, error: BadMessage) -> None:
+        where = Source(message.topic, message.partition, message.offset)
+        found = message.headers or ()
+        own: list[tuple[str, str | bytes | None]] = [(k, v) for k, v in (found.items() if isinstance(found, dict) else found)]
         loop = asyncio.get_running_loop()
         while True:  # a dead letter that cannot be written must not be lost: wait until the broker is back
             delivered: list[object] = []
+
+            def on_delivery(failed: object, _: object, delivered: list[object] = delivered) -> None:
+                delivered.append(failed)
+
             self._producer.produce(
                 self._dead_letters,
-                dead_letter_value(*place, value, error),
+                dead_letters.value(where, value, error),
                 message.key,
-                headers=[*_pairs(message.headers), *headers(*place, error)],
-                on_delivery=lambda failed, _, found=delivered: found.append(failed),
+                headers=[*own, *dead_letters.headers(where, error)],
+                on_delivery=on_delivery,
             )
             await loop.run_in_executor(None, self._producer.flush, 30)
             if delivered and delivered[0] is None:
                 return
-            log.error("dead letter not written, trying again", topic=place[0], partition=place[1], offset=place[2])
-
-
-def _pairs(found) -> list[tuple[str, bytes]]:  # type: ignore[no-untyped-def]
-    return list(found.items()) if isinstance(found, dict) else list(found or ())
+            log.error("dead letter not written, trying again", source=where)

@@ -16,6 +16,7 @@ import faust
 import numpy as np
 import structlog
 from confluent_kafka import Message, TopicPartition
+from faust.types import StreamT
 from numpy.typing import NDArray
 
 from models import repeats, wire
@@ -28,8 +29,9 @@ from streams import metrics
 from streams.channel import Batches
 from streams.clients import Cluster
 from streams.dead_letters import dead_letter
-from streams.exactly_once import Batch, ExactlyOnce, Out, Place
-from streams.histories import Known, kafka_ms
+from streams.exactly_once import Batch, ExactlyOnce, Out
+from streams.histories import Known
+from streams.messages import Place, kafka_ms, offset, partition, source
 from streams.outcomes import LiveOutcomes
 from streams.reload import Worlds
 from streams.tail import Followed, Tail
@@ -64,12 +66,12 @@ class Requests:
         self.pool = concurrent.futures.ThreadPoolExecutor(1, "score")
         self.pipe = ExactlyOnce(
             cluster,
-            group="canarec-requests",
+            group=applied.group("requests"),
             topics=[applied.topic("recommendation-requests")],
             name=name,
             batch_size=applied.config.serving.batch_size,
             producers=PRODUCERS,
-            feed=lambda batch: self.channel.feed(batch),
+            feed=lambda batch: self.channel.feed(batch),  # noqa: PLW0108 - the channel comes with the app
             consumed=known.ends,
             witness=self.answered.witness,
             committed=self._count,
@@ -81,7 +83,7 @@ class Requests:
         self.channel = channel = Batches(app)
 
         @app.agent(channel, name="requests")
-        async def requests(stream: faust.Stream[Batch]) -> None:
+        async def requests(stream: StreamT[Batch]) -> None:
             loop = asyncio.get_running_loop()
             async for batch in stream:
                 # all that waits is scored in one call; what a closed session left behind is dropped, it is read again
@@ -130,7 +132,7 @@ class Requests:
         entries: list[tuple[int, int, int, int]] = []  # partition, id, content, offset
         nothing_read = None
         for message in (m for batch in batches for m in batch.messages):
-            source = Source(message.topic(), message.partition(), message.offset())
+            where = source(message)
             at = kafka_ms(message)
             refused, request, request_id = None, None, None
             try:
@@ -143,7 +145,7 @@ class Requests:
                     request_id = wire.readable_request_id(message.value())
                     named = repeats.digest_unreadable(request_id or "", message.value() or b"")
             if request_id is not None:
-                verdict = self.answered.judge(named, source, at or _now_ms())
+                verdict = self.answered.judge(named, where, at or _now_ms())
                 if verdict != "new":
                     if verdict == "conflicting":
                         refused = BadMessage(
@@ -152,9 +154,9 @@ class Requests:
                         outputs.append(dead_letter(self.topics["dead-letters"], message, refused))
                     metrics.REPEATED.inc()
                     continue
-                entries.append((source.partition, *named, source.offset))
+                entries.append((where.partition, *named, where.offset))
             if refused is None and request is not None:
-                questions.append(Question(request, source, at))
+                questions.append(Question(request, where, at))
                 continue
             assert refused is not None
             outputs.append(dead_letter(self.topics["dead-letters"], message, refused))
@@ -162,9 +164,9 @@ class Requests:
                 nothing_read = nothing_read or self.known.cut([])
                 user_id = request.user_id if request else wire.readable_user_id(message.value())
                 both = rejection(
-                    request_id, user_id, source, at, refused.reason, nothing_read.offsets, world, _now_ms()
+                    request_id, user_id, where, at, refused.reason, nothing_read.offsets, world, _now_ms()
                 )
-                outputs += self._both(both, user_id, source)
+                outputs += self._both(both, user_id, where)
                 tally.append(("none", "none", "rejected", at))
         return questions, outputs, tally, entries
 
@@ -179,14 +181,14 @@ class Requests:
 
     def _memory(self, batches: Sequence[Batch], entries: list[tuple[int, int, int, int]]) -> list[Out]:
         """For each partition of the batches: how far it is answered, and which ids were."""
-        ends = {m.partition(): m.offset() + 1 for batch in batches for m in batch.messages}
+        ends = {partition(m): offset(m) + 1 for batch in batches for m in batch.messages}
         return [
             Out(
                 self.topics["canarec-answered"],
-                repeats.packed(end, (entry[1:] for entry in entries if entry[0] == partition)),
-                partition=partition,
+                repeats.packed(end, (entry[1:] for entry in entries if entry[0] == number)),
+                partition=number,
             )
-            for partition, end in ends.items()
+            for number, end in ends.items()
         ]
 
     def _count(self, batches: Sequence[Batch]) -> None:
@@ -227,7 +229,7 @@ class Answered:
 
     def witness(self, places: Sequence[Place]) -> dict[Place, int]:
         """How far the partitions are answered. What a predecessor left open must have been ended before."""
-        mine = [(self.topic, partition) for _, partition in places]
+        mine = [(self.topic, number) for _, number in places]
         ends = self.tail.ends(mine, committed=True).get(10)
         if not self.tail.wait(ends, time.monotonic() + 30):
             raise TimeoutError(f"{self.topic} cannot be read to its end")
@@ -239,7 +241,7 @@ class Answered:
         reader = self._cluster.consumer()
         try:
             since = int(time.time() * 1000) - self._window_ms
-            asked = [TopicPartition(topic, partition, since) for topic, partition in tail.places]
+            asked = [TopicPartition(*place, since) for place in tail.places]
             starts = {}
             for found in reader.offsets_for_times(asked, timeout=30):
                 high = reader.get_watermark_offsets(found, timeout=30)[1]
@@ -253,14 +255,14 @@ class Answered:
     def _parse(self, messages: list[Message]) -> list[tuple[int, int, int, NDArray[np.void]]]:
         found = []
         for message in messages:
-            next_offset, entries = repeats.unpacked(message.value())
-            found.append((message.partition(), kafka_ms(message), next_offset, entries))
+            next_offset, entries = repeats.unpacked(message.value() or b"")
+            found.append((partition(message), kafka_ms(message), next_offset, entries))
         return found
 
     def _apply(self, found: list[tuple[int, int, int, NDArray[np.void]]]) -> None:
-        for partition, at, next_offset, entries in found:
-            self._next[partition] = max(self._next.get(partition, 0), next_offset)
-            self.repeats.remember_all(entries, partition, at)
+        for number, at, next_offset, entries in found:
+            self._next[number] = max(self._next.get(number, 0), next_offset)
+            self.repeats.remember_all(entries, number, at)
 
 
 _LAST = 64  # control records and aborted messages take offsets too

@@ -11,7 +11,7 @@ import sys
 # bit-identical with one.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 from confluent_kafka import KafkaException
@@ -23,7 +23,7 @@ from streams import logs
 class Commands(click.Group):
     """Imports a command's module only when it is called: `canarec --help` must not wait for scipy."""
 
-    lazy = {
+    lazy: ClassVar = {
         "broker": "just the embedded Apache Kafka",
         "config": "what is wrong with config.json",
         "doctor": "what is wrong with this machine, this home and these topics",

@@ -1,0 +1,60 @@
+# Everything sets itself up: a fresh machine needs Python 3.11 and a network to the package registries.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+DATA    ?=
+FOR     ?=
+TRAFFIC ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-quick check lint format lock kafka-lock schema clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(READY): requirements.lock pyproject.toml
+	@echo "setting up $(VENV) (once; about a minute) …"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "canarec needs Python 3.11: PYTHON=/path/to/python3.11 make …" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --require-hashes -r requirements.lock | grep -E '^(Installing|Successfully)' | cut -c1-100 || true
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -c 'import faust, implicit, confluent_kafka, streams.cli'
+	@touch $@
+
+setup: $(READY) ## the virtual environment, from the lock file with hashes
+
+run: $(READY) ## everything on this machine: make run [DATA=<MovieLens folder>] [FOR=<seconds>] [TRAFFIC=<requests/s>]
+	@exec $(BIN)/canarec up $(if $(DATA),--data "$(DATA)") $(if $(FOR),--for $(FOR)) $(if $(TRAFFIC),--traffic $(TRAFFIC))
+
+test: $(READY) ## all tests, with a real Kafka broker
+	@exec $(BIN)/python -m pytest
+
+test-quick: $(READY) ## the tests that need no broker
+	@exec $(BIN)/python -m pytest tests --ignore=tests/broker
+
+lint: $(READY) ## ruff, mypy --strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: lint test ## all that a change must pass
+
+schema: $(READY) ## config.schema.json, from the types in models/config.py
+	$(BIN)/canarec config schema > config.schema.json
+
+lock: ## requirements.lock, from pyproject.toml
+	$(BIN)/python -m pip install --quiet uv==0.13.9
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --no-header --output-file requirements.lock pyproject.toml
+
+kafka-lock: $(READY) ## streams/kafka.lock: the broker's jars with their checksums
+	$(BIN)/python -m streams.jars --lock
+
+clean: ## the virtual environment and caches; artifacts/ (the data) stays
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,36 @@
+"""What a consumed message says of itself."""
+
+from typing import cast
+
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
+
+from models.events import Source
+
+Place = tuple[str, int]  # topic, partition
+
+
+def source(message: Message) -> Source:
+    """Where the message stands."""
+    return Source(topic(message), partition(message), offset(message))
+
+
+def topic(message: Message) -> str:
+    return cast(str, message.topic())  # None only of a message that was not consumed
+
+
+def partition(message: Message) -> int:
+    return cast(int, message.partition())
+
+
+def offset(message: Message) -> int:
+    return cast(int, message.offset())
+
+
+def place(message: Message) -> Place:
+    return topic(message), partition(message)
+
+
+def kafka_ms(message: Message) -> int:
+    """The message's own time; 0 where it has none."""
+    kind, at = message.timestamp()
+    return 0 if kind == TIMESTAMP_NOT_AVAILABLE else int(at)
