@@ -5,6 +5,8 @@ Reads text, never a file. Unknown keys are refused: a misspelt key that is silen
 
 import hashlib
 import json
+import math
+import re
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -106,6 +108,13 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         dict[str, Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$")]],
         Meta(description="another name for a topic of the contract: {\"watch-events\": \"prod.watch\"}"),
     ] = {}
+    group_prefix: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9._-]{1,64}$",
+            description="consumer groups and transactional ids begin with it: two installations on one cluster need two",
+        ),
+    ] = "canarec"
     kafka: Annotated[
         dict[str, str | int | float | bool],
         Meta(description="any librdkafka property; reaches every client. Not part of config_sha256"),
@@ -128,18 +137,22 @@ class Applied(Struct, frozen=True):
         """The name that a topic of the contract goes by here."""
         return self.config.topics.get(name, TOPICS[name].name)
 
+    def group(self, name: str) -> str:
+        """The consumer group that goes by this name here."""
+        return f"{self.config.group_prefix}-{name}"
+
 
 def parse(text: str | bytes) -> Applied:
     """A configuration from its JSON text, or BadConfig with the path of the key that is wrong."""
     try:
-        raw = json.loads(text)
+        raw = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        json.dumps(raw, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError) as error:
         raise BadConfig("", f"not JSON: {error}") from None
     try:
         config = msgspec.convert(raw, Config)
     except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `")
-        raise BadConfig(path.rstrip("`").removeprefix("$.").removeprefix("$"), message) from None
+        raise _refusal(raw, str(error)) from None
     _check_together(config)
     shared = {key: value for key, value in raw.items() if key != "kafka"}
     text = canonical(shared)
@@ -164,6 +177,49 @@ def defaults() -> dict[str, Any]:
 def schema() -> dict[str, Any]:
     """The JSON Schema of config.json."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(Config)}
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is not a number")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _no_number(digits)
+
+
+_AT = re.compile(r"(?P<message>.*) - at `(?P<key>key` in `)?\$(?P<path>.*)`", re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+
+
+def _refusal(raw: Any, error: str) -> BadConfig:
+    """msgspec's error with the whole path: it writes `[...]` for a free name, and an unknown key only into its message."""
+    at = _AT.fullmatch(error)
+    message, steps = error, []
+    if at:
+        message, path = at["message"], at["path"] + ("[...]" if at["key"] else "")
+        for step in re.findall(r"\[\.\.\.\]|[^.\[]+", path):
+            steps.append(step if step != "[...]" else _guilty(raw, steps, error))
+    if unknown := _UNKNOWN.fullmatch(message):
+        steps.append(unknown[1])
+    return BadConfig(".".join(steps), message)
+
+
+def _guilty(raw: dict[str, Any], steps: list[str], error: str) -> str:
+    """The free name under `steps` that is refused with this error also where it stands alone."""
+    names = raw
+    for step in steps:
+        names = names[step]
+    for name, value in names.items():
+        alone: Any = {name: value}
+        for step in reversed(steps):
+            alone = {step: alone}
+        try:
+            msgspec.convert(alone, Config)
+        except msgspec.ValidationError as found:
+            if str(found) == error:
+                return name
+    return "[...]"
 
 
 def _check_together(config: Config) -> None:

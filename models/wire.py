@@ -6,6 +6,7 @@ Of duplicated keys the last one counts, as most JSON readers have it. Unknown fi
 import base64
 import json
 import re
+import sys
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
@@ -94,7 +95,9 @@ def movie(value: bytes | None) -> Movie:
     year, popularity = fields.get("year"), fields.get("popularity")
     if year is not None and (type(year) is not int or not 1800 <= year <= 2200):
         _wrong_type("year", year, "a whole number from 1800 to 2200")
-    if popularity is not None and type(popularity) not in (int, float):
+    if popularity is not None and (
+        type(popularity) not in (int, float) or not abs(popularity) <= sys.float_info.max  # 400 digits are a whole number
+    ):
         _wrong_type("popularity", popularity, "a number")
     return Movie(
         _id(fields, "movie_id"),
@@ -181,7 +184,7 @@ def checked_id(name: str, value: object) -> str:
         _wrong_type(name, value, "text or a whole number")
     if not value:
         raise BadMessage("bad_id", f"{name}: empty")
-    if len(value) > MAX_ID_BYTES or not value.isascii() and len(value.encode("utf-8", "replace")) > MAX_ID_BYTES:
+    if len(value) > MAX_ID_BYTES or (not value.isascii() and len(value.encode("utf-8", "replace")) > MAX_ID_BYTES):
         raise BadMessage("bad_id", f"{name}: longer than {MAX_ID_BYTES} bytes")
     if not value.isprintable() and (_CONTROL.search(value) or any("\ud800" <= c <= "\udfff" for c in value)):
         raise BadMessage("bad_id", f"{name}: {_brief(value)} holds a control character")
@@ -261,7 +264,8 @@ def _past(fields: dict[str, Any], kafka_ms: int) -> int:
 
 def _timestamp(value: object) -> int:
     if type(value) is int or type(value) is float:
-        at = int(value if value > MILLISECONDS_ABOVE else round(value * 1000))
+        ms = value if value > MILLISECONDS_ABOVE else value * 1000
+        at = round(ms) if 0 <= ms < YEAR_10000_MS else -1  # infinity cannot be rounded
     elif type(value) is str:
         text = value.upper()
         if not _RFC3339.fullmatch(text):
