@@ -48,6 +48,7 @@ GENRES: Mapping[str, tuple[float, float]] = {
     "Film-Noir": (0.01, 0.2),
 }
 WOMEN_SHARE = 0.4
+NEWCOMERS_SHARE = 0.05
 FEWEST_WATCHED = 5  # below, a taste is not read from what was watched
 TASTE = 2.0
 END_MS = 1_735_689_600_000  # 2025-01-01: fixed, so that a seed gives the same history in any year
@@ -138,6 +139,18 @@ def genre_shares(movies: Iterable[Movie]) -> dict[str, float]:
             counts[genre] = counts.get(genre, 0) + 1
     total = sum(counts.values())
     return {genre: count / total for genre, count in counts.items()}
+
+
+def who_asks(seed: int, number: int, n_known: int, *, newcomers: bool = True) -> int | str:
+    """Whose request number `number` is: the place of a known user, or the id of a new one, who may come again.
+
+    One request in twenty is a new user's (all where nobody is known); there are the more of them the longer it goes on.
+    """
+    rng = np.random.default_rng([seed, number])
+    if n_known and not (newcomers and rng.random() < NEWCOMERS_SHARE):
+        return int(rng.integers(n_known))
+    crowd = 10 + number // 100 if n_known else 500
+    return f"sim-{seed}-{int(rng.integers(crowd)) + 1}"
 
 
 def choose(slate: Sequence[Movie | None], who: Person, rng: np.random.Generator, habits: Habits = Habits()) -> Choice:

@@ -11,7 +11,7 @@ from models.events import Movie, Rating, Watch
 from models.recommenders.als import Als
 from models.recommenders.base import Rows, Top
 from models.recommenders.popular import Popular, counts
-from models.viewer import END_MS, GENRES, Gender, Habits, Person, choose, fan, genre_shares, history, person
+from models.viewer import END_MS, GENRES, Gender, Habits, Person, choose, fan, genre_shares, history, person, who_asks
 
 WAR, LOVE = Movie("war", "War", ("War",)), Movie("love", "Love", ("Romance",))
 SOLDIER = Person("1", "M", {"War": 3.0, "Romance": -3.0})
@@ -62,6 +62,18 @@ def test_too_little_watched_leaves_the_seeds_taste() -> None:
 
 def test_shares_of_nothing_are_none() -> None:
     assert genre_shares([]) == {} == genre_shares([Movie("a", "A", ())])
+
+
+def test_who_asks_is_the_seeds_and_one_in_twenty_is_new() -> None:
+    turns = [who_asks(1, number, 50) for number in range(4_000)]
+    assert turns == [who_asks(1, number, 50) for number in range(4_000)]
+    assert turns != [who_asks(2, number, 50) for number in range(4_000)]
+    assert {turn for turn in turns if isinstance(turn, int)} == set(range(50))
+    newcomers = [turn for turn in turns if isinstance(turn, str)]
+    assert 140 < len(newcomers) < 260
+    assert len(set(newcomers)) < len(newcomers)  # some come again
+    assert all(isinstance(who_asks(1, number, 50, newcomers=False), int) for number in range(500))
+    assert all(isinstance(who_asks(1, number, 0), str) for number in range(500))
 
 
 def test_an_empty_list_pleases_nobody() -> None:
