@@ -25,6 +25,7 @@ from streams.clients import Cluster
 from streams.data_folder import NODE_ID, DataFolder
 
 MIN_FREE_BYTES = 200_000_000  # Kafka stops dead when the disk is full; better not to start
+FULL_BYTES = 20_000_000
 READY_S = 90  # after an unclean end Kafka checks its logs first
 STOP_S = 20  # it takes half a second unless the machine is busy
 
@@ -321,6 +322,8 @@ class Broker:
         if "Address already in use" in written:
             return str(self._port_taken())
         why = _explained(written)
+        if not why and self.folder.free_bytes() < FULL_BYTES:
+            why = "the disk is full"  # so full that it could not even say so
         return f"Kafka {how}: {why or 'it wrote no reason'} (see {self.log_file})"
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import structlog
 
 from models.errors import BadArtifact, CanarecError
@@ -56,15 +57,15 @@ class DataFolder:
             self._owner = os.open(self.path / "owner", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 self._lock(self._owner)
+                os.ftruncate(self._owner, 0)
+                os.pwrite(self._owner, str(os.getpid()).encode(), 0)
+                for folder in (self.unfinished, self.temporary):
+                    shutil.rmtree(folder, ignore_errors=True)
+                self.logs.mkdir(exist_ok=True)
+                self.temporary.mkdir(exist_ok=True)
             except BaseException:
                 self.release()
                 raise
-            os.ftruncate(self._owner, 0)
-            os.pwrite(self._owner, str(os.getpid()).encode(), 0)
-            for folder in (self.unfinished, self.temporary):
-                shutil.rmtree(folder, ignore_errors=True)
-            self.logs.mkdir(exist_ok=True)
-            self.temporary.mkdir(exist_ok=True)
         return self._owner
 
     def release(self) -> None:
@@ -166,9 +167,7 @@ def _is_alive(pid: str) -> bool:
     if not pid.isdigit():
         return False  # it has the lock, but has not written its number yet
     try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
+        status: str = psutil.Process(int(pid)).status()
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
-        return True
-    return True
+    return status != psutil.STATUS_ZOMBIE  # dead, and its parent has not noticed yet

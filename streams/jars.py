@@ -36,7 +36,7 @@ ROOTS = (
 LOCK = Path(__file__).with_name("kafka.lock")
 _ATTEMPTS = 3
 _CONNECTIONS = 4
-_TIMEOUT_S = 30
+_TIMEOUT_S = 20
 
 Progress = Callable[[int, int, str], None]
 """Called with (bytes done, bytes in all, name of the jar), from several threads but never two at a time."""
@@ -129,8 +129,8 @@ def _fetch_one(context: "MavenContext", jar: Jar) -> Path:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             context.resolver.download(artifact)
-        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
-            if attempt == _ATTEMPTS:
+        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+            if attempt == _ATTEMPTS or isinstance(error, requests.ConnectTimeout):
                 raise
         except RuntimeError as error:  # jgo's: none of the repositories has it
             raise CanarecError(f"no Maven repository of this machine's settings has {jar.coordinate}") from error
@@ -148,13 +148,18 @@ def _maven(folder: Path, counter: "_Counter | None" = None) -> "MavenContext":
     from jgo.maven import MavenContext, PythonResolver
 
     settings = GlobalSettings.load()
-    return MavenContext(
+    context = MavenContext(
         resolver=PythonResolver(progress_callback=counter.counting if counter else None),
         repo_cache=folder,
         local_repos=[settings.repo_cache],
-        remote_repos=settings.repositories or None,
         timeout=_TIMEOUT_S,
     )
+    # The user's first, in their order; one that they call "central" takes Maven Central's place.
+    context.remote_repos = {
+        **settings.repositories,
+        **{n: u for n, u in context.remote_repos.items() if n not in settings.repositories},
+    }
+    return context
 
 
 class _Counter:
