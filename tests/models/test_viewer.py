@@ -147,7 +147,8 @@ def test_a_history_names_only_movies_and_users_that_it_has() -> None:
     assert len(watches) == len(set(watches))
     assert {(e.user_id, e.movie_id) for e in made.events if isinstance(e, Rating)} <= set(watches)
     times = [event.timestamp_ms for event in made.events]
-    assert times == sorted(times) and times[-1] < END_MS
+    assert times == sorted(times)
+    assert times[-1] < END_MS
 
 
 def test_ids_are_a_movie_services_and_differ_even_when_names_run_out() -> None:
