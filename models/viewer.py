@@ -114,17 +114,18 @@ def fan(
 ) -> Person:
     """A user whose taste is read from what they watched; the seed's where that is too little.
 
-    A weight is log₂ of the genre's share in what was watched over its share in the catalogue (`shares`), each smoothed by
-    one hundredth: 1 for a genre that is watched twice as often as it occurs.
+    A genre's weight is log₂ of its share in what was watched over its share in the catalogue (`shares`), each with one hundredth
+    added; the weights are then brought to mean 0 and deviation 1, as a seed's are.
     """
     seen = list(watched)
     known: Gender | None = "M" if gender == "M" else "F" if gender == "F" else None
-    if len(seen) < FEWEST_WATCHED:
+    if len(seen) < FEWEST_WATCHED or not shares:
         made = person(seed, user_id)
         return Person(user_id, known or (made.gender if gender is None else None), made.weights, made.age)
     mine = genre_shares(seen)
-    weights = {genre: log2((mine.get(genre, 0.0) + 0.01) / (share + 0.01)) for genre, share in shares.items()}
-    return Person(user_id, known, weights)
+    ratios = np.array([log2((mine.get(genre, 0.0) + 0.01) / (share + 0.01)) for genre, share in shares.items()])
+    ratios = (ratios - ratios.mean()) / max(float(ratios.std()), 1e-9)
+    return Person(user_id, known, dict(zip(shares, ratios.tolist(), strict=True)))
 
 
 def genre_shares(movies: Iterable[Movie]) -> dict[str, float]:

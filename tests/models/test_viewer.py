@@ -47,11 +47,16 @@ def test_men_and_women_differ_by_the_tilt() -> None:
 
 
 def test_a_taste_is_read_from_what_was_watched() -> None:
-    shares = {"War": 0.2, "Romance": 0.8}
+    shares = {"War": 0.2, "Romance": 0.4, "Drama": 0.4}
     who = fan("u", "F", [WAR] * 8 + [LOVE] * 2, shares, seed=1)
-    assert who.weights["War"] == pytest.approx(np.log2(0.81 / 0.21))
-    assert who.weights["Romance"] == pytest.approx(np.log2(0.21 / 0.81))
+    assert who.weights["War"] > 0 > who.weights["Romance"] > who.weights["Drama"]
+    assert np.mean(list(who.weights.values())) == pytest.approx(0)
+    assert np.std(list(who.weights.values())) == pytest.approx(1)
     assert who.gender == "F"
+
+
+def test_a_taste_for_everything_alike_is_none() -> None:
+    assert fan("u", "F", [WAR] * 9, {"War": 1.0}, seed=1).weights == {"War": 0.0}
 
 
 def test_too_little_watched_leaves_the_seeds_taste() -> None:
