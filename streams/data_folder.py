@@ -167,7 +167,7 @@ def _is_alive(pid: str) -> bool:
     if not pid.isdigit():
         return False  # it has the lock, but has not written its number yet
     try:
-        status: str = psutil.Process(int(pid)).status()
+        zombie = psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE  # dead, and its parent has not noticed yet
     except psutil.NoSuchProcess:
         return False
-    return status != psutil.STATUS_ZOMBIE  # dead, and its parent has not noticed yet
+    return not zombie

@@ -1,0 +1,125 @@
+"""One real broker for all integration tests, and what keeps them apart in it.
+
+CANAREC_TEST_BOOTSTRAP     a running broker to use, to save the start while developing
+else a container           where a Docker engine answers and gives the image KAFKA_IMAGE (default: apache/kafka:4.3.1)
+else the embedded one      canarec's own, on a free port, in a temporary folder
+The report's last lines say which it was.
+"""
+
+import os
+import re
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streams.broker import Broker
+
+KAFKA_IMAGE = os.environ.get("KAFKA_IMAGE", "apache/kafka:4.3.1")
+_broker_used = pytest.StashKey[str]()
+
+
+@pytest.fixture(scope="session")
+def kafka(pytestconfig: pytest.Config) -> Iterator[str]:
+    """Bootstrap servers of a real broker. Shared by all tests: name topics and groups with `unique`."""
+    with ExitStack() as stack:
+        if named := os.environ.get("CANAREC_TEST_BOOTSTRAP"):
+            servers, used = named, f"{named}, from CANAREC_TEST_BOOTSTRAP"
+        elif (missing := _what_docker_lacks()) is None:
+            servers = stack.enter_context(_container()).get_bootstrap_server()
+            used = f"a container of {KAFKA_IMAGE}"
+        else:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="canarec-kafka-")))
+            servers = stack.enter_context(Broker(folder, port=0)).bootstrap_servers
+            used = f"the embedded Kafka ({missing})"
+        pytestconfig.stash[_broker_used] = used
+        yield servers
+
+
+@pytest.fixture
+def unique() -> str:
+    """A prefix for topics and groups that no other test has."""
+    return f"t-{uuid.uuid4().hex[:8]}-"
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if used := config.stash.get(_broker_used, None):
+        terminalreporter.write_line(f"Kafka of the integration tests: {used}")
+
+
+def _what_docker_lacks() -> str | None:
+    import docker
+    from docker.errors import DockerException
+
+    try:
+        engine = docker.from_env(timeout=60)
+    except DockerException:
+        return "no Docker engine answers"
+    try:
+        _obtain(engine, KAFKA_IMAGE)
+    except (DockerException, OSError) as error:  # OSError: requests', of a registry that does not answer
+        return f"Docker cannot get {KAFKA_IMAGE}: {str(error).splitlines()[0]}"
+    finally:
+        engine.close()
+    return None
+
+
+def _obtain(engine: Any, image: str) -> None:
+    from docker.errors import ImageNotFound
+
+    try:
+        engine.images.get(image)
+    except ImageNotFound:
+        engine.images.pull(image)
+
+
+def _container() -> Any:
+    """testcontainers' Kafka, taught the Apache image: its own start script is for Confluent's."""
+    import docker
+    from docker.errors import DockerException
+    from testcontainers.community.kafka import KafkaContainer
+    from testcontainers.core.config import testcontainers_config
+
+    engine = docker.from_env(timeout=60)
+    try:
+        _obtain(engine, testcontainers_config.ryuk_image)
+    except (DockerException, OSError):
+        # The helper that removes containers of killed test runs. Without its image, only a clean end removes ours.
+        testcontainers_config.ryuk_disabled = True
+    finally:
+        engine.close()
+
+    class ApacheKafkaContainer(KafkaContainer):
+        def configure(self) -> None:
+            del self.env["KAFKA_BROKER_ID"]  # node.id in KRaft
+            settings = {
+                "CLUSTER_ID": self.cluster_id,
+                "KAFKA_NODE_ID": "1",
+                "KAFKA_PROCESS_ROLES": "broker,controller",
+                "KAFKA_LISTENERS": f"{self.listeners},CONTROLLER://0.0.0.0:9094",
+                "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": f"{self.security_protocol_map},CONTROLLER:PLAINTEXT",
+                "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
+                "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9094",
+                "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
+                "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": "1",
+                "KAFKA_SHARE_COORDINATOR_STATE_TOPIC_REPLICATION_FACTOR": "1",
+                "KAFKA_SHARE_COORDINATOR_STATE_TOPIC_MIN_ISR": "1",
+                "KAFKA_AUTO_CREATE_TOPICS_ENABLE": "false",
+                "KAFKA_MESSAGE_MAX_BYTES": "12582912",
+                "KAFKA_REPLICA_FETCH_MAX_BYTES": "12582912",
+                "KAFKA_TRANSACTION_ABORT_TIMED_OUT_TRANSACTION_CLEANUP_INTERVAL_MS": "1000",
+            }
+            for name, value in settings.items():
+                self.with_env(name, value)
+            self.wait_for = re.compile(".*Kafka Server started.*")
+
+        def tc_start(self) -> None:
+            outside = f"{self.listener_name}://{self.get_container_host_ip()}:{self.get_exposed_port(self.port)}"
+            script = f"export KAFKA_ADVERTISED_LISTENERS={outside},BROKER://$(hostname -i):9092\nexec /etc/kafka/docker/run\n"
+            self.create_file(script.encode(), KafkaContainer.TC_START_SCRIPT)
+
+    return ApacheKafkaContainer(KAFKA_IMAGE)
