@@ -71,6 +71,9 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     regularization: Annotated[float, Meta(ge=0, description="lambda of the paper")] = 0.01
     alpha: Annotated[float, Meta(gt=0, description="weight of a seen movie against an unseen one")] = 1.0
     iterations: Annotated[int, Meta(ge=1, le=1000, description="alternations")] = 15
+    popularity_damping: Annotated[
+        float, Meta(ge=0, le=1, description="a movie's score is divided by (its interactions) to this power")
+    ] = 0.0
     seed: Annotated[int, Meta(ge=0, lt=2**32, description="start of the factors")] = 0
 
 

@@ -1,6 +1,7 @@
 """Wiring: builds a worker's Faust app from its parts. Nothing is decided here.
 
-The request path starts at once, not behind Faust's own group, which may have to wait out a dead member's session.
+Faust runs the agents, on in-memory channels. Its own Kafka client does not take part: an exception in an agent, a record
+that it cannot decompress or a rebalance would lose events or end the worker (docs/decisions/0002).
 """
 
 import asyncio
@@ -12,15 +13,14 @@ from collections.abc import Callable
 
 import faust
 import structlog
+from faust.app.base import BootStrategy
 
 from models.config import Applied
 from streams import metrics
 from streams.agents.events import Events
 from streams.agents.movielog import Movielog
-from streams.agents.reference import Reference
 from streams.agents.requests import Requests
-from streams.channel import Batches
-from streams.clients import Cluster, faust_settings
+from streams.clients import Cluster
 from streams.exactly_once import FATAL_EXIT, ExactlyOnce
 from streams.histories import Known
 from streams.home import Home
@@ -32,18 +32,23 @@ log = structlog.get_logger()
 SHOW_EVERY_S = 5.0
 
 
+class WithoutItsOwnKafka(BootStrategy):
+    """Agents and timers, and no client of Faust's."""
+
+    enable_kafka = False
+    enable_web = False
+
+
 class Worker(faust.App):
     """A Faust app that knows how to start and stop the parts that Faust does not."""
 
+    BootStrategy = WithoutItsOwnKafka
     parts: "Parts"
 
     async def on_start(self) -> None:
         await super().on_start()
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self.parts.catch_up)
-        for agent in self.agents.values():
-            if isinstance(agent.channel, Batches):
-                await agent.maybe_start()
         self.parts.start(loop)
         self.add_future(self.parts.keep_house())
 
@@ -59,7 +64,6 @@ class Parts:
         self.known = Known(cluster, applied, home.snapshots / name, on_fatal=on_fatal)
         self.outcomes = LiveOutcomes(cluster, applied, self.known, on_fatal=on_fatal)
         self._make_worlds = lambda: Worlds(home, applied, self.known)
-        self.reference = Reference(cluster, applied)
         self.requests = Requests(cluster, applied, self.known, self.outcomes, name=name, on_fatal=on_fatal)
         self.events = Events(cluster, applied, self.known, name=name, on_fatal=on_fatal)
         self.movielog = Movielog(cluster, applied, name=name, on_fatal=on_fatal)
@@ -67,7 +71,7 @@ class Parts:
         self._ending, self._house = False, threading.Lock()
 
     def declare(self, app: faust.App) -> None:
-        for agents in (self.requests, self.events, self.movielog, self.reference):
+        for agents in (self.requests, self.events, self.movielog):
             agents.declare(app)
 
     def catch_up(self) -> None:
@@ -120,27 +124,15 @@ class Parts:
 
 
 def build_app(home: Home, cluster: Cluster, applied: Applied, name: str) -> Worker:
-    """A worker's app. Topics must exist: Faust ignores for ever those that do not."""
+    """A worker's app. The topics must exist (`streams.topics.ensure`)."""
     sys.setswitchinterval(0.0005)  # short turns: a thread that waits for Kafka must not wait for the interpreter
-    app = Worker(
+    app = Worker(  # type: ignore[no-untyped-call]  # the library's
         applied.group("reference"),
         store="memory://",
         autodiscover=False,
-        consumer_auto_offset_reset="earliest",
-        broker_session_timeout=10,
-        broker_heartbeat_interval=3,
-        broker_request_timeout=15,
-        broker_max_poll_interval=300,
-        producer_request_timeout=30,
-        topic_allow_declare=False,
         topic_disable_leader=True,
-        table_standby_replicas=0,
         web_enabled=False,
-        web_tables_enabled=False,
-        web_router_enabled=False,
         stream_wait_empty=False,
-        stream_recovery_delay=0,
-        **faust_settings(cluster),
     )
     app.parts = Parts(home, cluster, applied, name, on_fatal=lambda: os._exit(FATAL_EXIT))
     app.parts.declare(app)

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -164,39 +163,3 @@ def messages(
                 raise CanarecError(f"{names}: Kafka sent nothing for {patience_s:g} s")
     finally:
         consumer.close()
-
-
-def faust_settings(cluster: Cluster) -> dict[str, Any]:
-    """The same cluster for Faust, whose client is aiokafka: where librdkafka's names and Faust's differ, translated."""
-    import faust  # half a second that only a worker should pay
-    from yarl import URL
-
-    found: dict[str, Any] = {
-        "broker": [URL(f"kafka://{address.strip()}") for address in cluster.bootstrap_servers.split(",")]
-    }
-    properties = {name: str(value) for name, value in cluster.properties.items()}
-    protocol = properties.get("security.protocol", "plaintext").upper()
-    context = _ssl_context(properties) if protocol in ("SSL", "SASL_SSL") else None
-    if protocol.startswith("SASL"):
-        found["broker_credentials"] = faust.SASLCredentials(
-            mechanism=properties.get("sasl.mechanism", properties.get("sasl.mechanisms", "PLAIN")),
-            username=properties.get("sasl.username"),
-            password=properties.get("sasl.password"),
-            ssl_context=context,
-        )
-    elif context is not None:
-        found["broker_credentials"] = faust.SSLCredentials(context)
-    return found
-
-
-def _ssl_context(properties: Mapping[str, str]) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=properties.get("ssl.ca.location"), cadata=properties.get("ssl.ca.pem"))
-    if "ssl.certificate.location" in properties:
-        context.load_cert_chain(
-            properties["ssl.certificate.location"],
-            properties.get("ssl.key.location"),
-            properties.get("ssl.key.password"),
-        )
-    if properties.get("ssl.endpoint.identification.algorithm", "https").lower() == "none":
-        context.check_hostname = False
-    return context

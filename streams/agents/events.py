@@ -1,4 +1,4 @@
-"""Judges watch events, ratings and feedback: one member of the group sees each, and writes the dead letter of a bad one.
+"""Judges watch events, ratings, feedback, profiles and catalogue: one member of the group sees each, and writes the dead letter of a bad one.
 
 The histories read the same topics beside it, in every worker, and skip what is refused here.
 """
@@ -39,6 +39,8 @@ class Events:
             applied.topic("watch-events"): lambda m: wire.watch(m.value(), kafka_ms(m), limits).movie_id,
             applied.topic("rating-events"): lambda m: wire.rating(m.value(), kafka_ms(m), limits).movie_id,
             applied.topic("recommendation-feedback"): lambda m: wire.feedback(m.value()).selected,
+            applied.topic("user-profiles"): lambda m: _record_or_tombstone(m, wire.profile),
+            applied.topic("movie-catalog"): lambda m: _record_or_tombstone(m, wire.movie),
         }
         self.pool = concurrent.futures.ThreadPoolExecutor(1, "judge")
         self.pipe = ExactlyOnce(
@@ -79,3 +81,11 @@ class Events:
             metrics.EVENTS.labels(name).inc(count)
             metrics.UNKNOWN_MOVIES.labels(name).inc(unknown[name])
         return outputs
+
+
+def _record_or_tombstone(message: Message, parse: Callable[[bytes | None], object]) -> None:
+    """In a compacted topic a null value deletes what the key names."""
+    if message.value() is None:
+        wire.key_id(message.key())
+    else:
+        parse(message.value())

@@ -4,16 +4,17 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.live import Live
+from rich.progress import Progress
 
 from models.config import Applied
 from models.errors import CanarecError
-from streams import processes, simulator, summary, topics
+from streams import processes, summary, topics
 from streams.broker import Broker
 from streams.cli.broker import FetchBar
 from streams.cli.options import home_option
@@ -93,23 +94,36 @@ def _broker(home: Home, port: int, console: Console) -> Iterator[Broker]:
 
 def _feed(cluster: Cluster, applied: Applied, data: Path | None, console: Console) -> None:
     """The data folder, or the simulator's history; what was published before is not published again."""
-    from pipelines import movielens
-    from streams.cli.progress import bar
+    from pipelines import movielens, simulated
+    from streams.cli.imports import Bars
 
-    with bar(console, "publishing events") as progress:
+    with Bars() as bars:
         if data is not None:
-            published = movielens.publish(data, cluster, applied, progress)
+            done = movielens.publish(data, cluster, applied, bars.show, report=bars.report)
         else:
-            published = simulator.publish_history(cluster, applied, applied.config.simulator.seed, progress)
-    console.print(f"data: {published}")
+            done = simulated.publish_history(cluster, applied, applied.config.simulator.seed, bars.show)
+    new = ", ".join(f"{number:,} {what}" for what, number in done.published.items() if number)
+    old = ", ".join(f"{number:,} {what}" for what, number in done.present.items() if number)
+    bad = f"; {done.bad_lines:,} bad lines left out" if done.bad_lines else ""
+    console.print(f"data: published {new or 'nothing new'}; there already: {old or 'nothing'}{bad}", highlight=False)
 
 
 def _train(home: Home, cluster: Cluster, applied: Applied, console: Console) -> None:
     """The versions of the split that are not there yet."""
     from pipelines import first_models
 
-    for said in first_models.ensure(home.models, cluster, applied):
-        console.print(said, highlight=False)
+    versions = first_models.missing(home.models, applied)
+    if versions:
+        console.print(f"training {', '.join(versions)} …")
+        with Progress(console=console, transient=True) as bars:
+            first_models.ensure(home.models, cluster, applied, progress=lambda version: _training_bar(bars, version))
+    table = first_models.report(home.models, list(applied.config.training.versions))
+    console.print(f"models, on each user's newest 20 %:\n{table}", highlight=False, soft_wrap=True)
+
+
+def _training_bar(bars: Progress, version: str) -> Callable[[int, int], None]:
+    task = bars.add_task(version)
+    return lambda done, total: bars.update(task, completed=done, total=total)
 
 
 @contextlib.contextmanager
