@@ -1,0 +1,83 @@
+"""The canary split: the contract's formula, sticky, and as large as it says."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.config import Canary
+from models.release.split import BUCKETS, arm, bucket
+
+keys = st.text(min_size=1, max_size=40)
+percentages = st.floats(0, 100)
+
+# From the contract's formula, typed once into a Python shell: a change here would move every user of every installation.
+GOLDEN = {
+    ("1", "2026-11"): 9023,
+    ("42", "2026-11"): 5658,
+    ("610", "2026-11"): 6112,
+    ("life+of+brian", "2026-11"): 646,
+    ("é", "2026-11"): 3594,
+    ("42", "other"): 5526,
+}
+
+
+@pytest.mark.parametrize(("key", "salt", "expected"), [(*of, expected) for of, expected in GOLDEN.items()])
+def test_a_bucket_is_the_contracts_formula(key, salt, expected):
+    assert bucket(key, salt) == expected
+
+
+@given(key=keys, salt=keys, smaller=percentages, larger=percentages)
+def test_growing_the_share_moves_nobody_back(key, salt, smaller, larger):
+    smaller, larger = sorted((smaller, larger))
+    before = arm(key, "r", Canary(percentage=smaller, salt=salt))
+    after = arm(key, "r", Canary(percentage=larger, salt=salt))
+    assert before[0] == after[0]
+    assert not (before[1] == "canary" and after[1] == "stable")
+
+
+@given(user=keys, request=keys, other=keys, percentage=percentages)
+def test_a_user_stays_in_one_arm_whatever_is_asked(user, request, other, percentage):
+    canary = Canary(percentage=percentage)
+    assert arm(user, request, canary) == arm(user, other, canary)
+
+
+@given(user=keys, request=keys, other=keys, percentage=percentages)
+def test_split_by_requests_the_user_does_not_matter(user, request, other, percentage):
+    canary = Canary(percentage=percentage, unit="request")
+    assert arm(user, request, canary) == arm(other, request, canary)
+    assert arm(user, request, canary)[0] == bucket(request, canary.salt)
+
+
+@given(key=keys)
+def test_at_0_percent_nobody_meets_the_candidate_and_at_100_everybody(key):
+    assert arm(key, "r", Canary(percentage=0))[1] == "stable"
+    assert arm(key, "r", Canary(percentage=100))[1] == "canary"
+
+
+@given(key=keys, percentage=percentages)
+def test_without_a_candidate_all_are_stable_and_keep_their_bucket(key, percentage):
+    alone = arm(key, "r", Canary(candidate=None, percentage=percentage))
+    assert alone == (arm(key, "r", Canary(percentage=percentage))[0], "stable")
+
+
+@given(key=keys, percentage=percentages)
+def test_the_candidate_answers_below_100_times_the_percentage(key, percentage):
+    drawn, variant = arm(key, "r", Canary(percentage=percentage))
+    assert 0 <= drawn < BUCKETS
+    assert (variant == "canary") == (drawn < 100 * percentage)
+
+
+@pytest.mark.parametrize("percentage", [1, 10, 50])
+def test_the_arms_are_as_large_as_they_should_be(percentage):
+    users = 20_000
+    arms = Counter(arm(str(user), "r", Canary(percentage=percentage))[1] for user in range(users))
+    expected = users * percentage / 100
+    assert abs(arms["canary"] - expected) < 4 * (expected * (1 - percentage / 100)) ** 0.5
+
+
+def test_a_new_salt_draws_new_arms():
+    of = {salt: [arm(str(user), "r", Canary(percentage=50, salt=salt))[1] for user in range(2_000)] for salt in "ab"}
+    alike = sum(one == other for one, other in zip(of["a"], of["b"], strict=True))
+    assert 900 < alike < 1_100
