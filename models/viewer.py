@@ -63,7 +63,7 @@ class Habits:
 
     patience: float = 0.8  # η: 0 looks at every place alike
     sharpness: float = 1.3
-    choosiness: float = 2.2  # the fit at which half of those who look choose
+    choosiness: float = 3.2  # the fit at which half of those who look choose
     tilt: float = 0.6  # how far the tastes of men and women lie apart; 0: not at all
     gap: float = 0.0  # mean satisfaction of women less that of men, with the same list and taste
 

@@ -91,13 +91,12 @@ def test_the_same_generator_gives_the_same_choice() -> None:
 
 
 def test_earlier_places_are_chosen_more_often_with_the_same_movie_in_each() -> None:
-    places = [
-        choose([LOVE, LOVE, LOVE], replace(SOLDIER, weights={}), np.random.default_rng(n)).place for n in range(9_000)
-    ]
-    first, second, third = (places.count(k) for k in range(3))
-    assert first > 1.4 * second > 1.4 * third > 0
-    # the chance of place 1 is attract alone: σ(1.3 · (0 − 2.2)) = 0.0542
-    assert first / 9_000 == pytest.approx(0.0542, abs=0.008)
+    nobody, habits = replace(SOLDIER, weights={}), Habits(sharpness=1.0, choosiness=2.0, patience=1.0)
+    places = [choose([LOVE] * 3, nobody, np.random.default_rng(n), habits).place for n in range(9_000)]
+    attract = 1 / (1 + np.exp(2.0))  # the fit is 0
+    expected = [attract, (1 - attract) * attract / 2, (1 - attract) * (1 - attract / 2) * attract / 3]
+    for k, share in enumerate(expected):
+        assert places.count(k) / 9_000 == pytest.approx(share, abs=0.01)
 
 
 def test_what_fits_is_chosen_and_pleases() -> None:
