@@ -93,7 +93,8 @@ def catalog(cluster: Cluster, applied: Applied) -> dict[str, Movie]:
 
 def _publish(cluster: Cluster, applied: Applied, request: Mapping[str, Any], until: float) -> None:
     failed: list[KafkaError] = []
-    producer = cluster.producer(linger_ms=0, acks="all")
+    # Not idempotent: that takes half a second to begin with, and a request that is sent twice is answered once.
+    producer = cluster.producer(linger_ms=0, acks="all", enable_idempotence=False)
     producer.produce(
         applied.topic("recommendation-requests"),
         json.dumps(request, ensure_ascii=False).encode(),
