@@ -1,0 +1,132 @@
+"""The memory of answered ids: who asks again is known, a message read again is not a repetition, memory is bounded."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models import repeats
+from models.events import Request
+from models.repeats import Repeats
+
+WINDOW = 1_000
+RUN = repeats._RUN
+NOW = 1_700_000_000_000
+
+
+@pytest.fixture
+def memory():
+    return Repeats(100_000, WINDOW)
+
+
+def test_a_new_id_is_new_and_the_same_place_is_no_repeat(memory):
+    assert memory.judge((1, 10), 0, 5, NOW) == "new"
+    assert memory.judge((1, 10), 0, 5, NOW) == "new"  # read again after a rewind
+
+
+@pytest.mark.parametrize("place", [(0, 6), (1, 5)], ids=["the same partition", "another partition"])
+def test_another_place_is_a_repeat(memory, place):
+    memory.judge((1, 10), 0, 5, NOW)
+    assert memory.judge((1, 10), *place, NOW + 1) == "repeated"
+
+
+def test_another_content_conflicts_and_does_not_replace_the_first(memory):
+    memory.judge((1, 10), 0, 5, NOW)
+    assert memory.judge((1, 11), 0, 6, NOW) == "conflicting"
+    assert memory.judge((1, 10), 0, 7, NOW) == "repeated"
+
+
+def test_an_id_is_forgotten_when_the_window_is_over(memory):
+    memory.judge((1, 10), 0, 5, NOW)
+    assert memory.judge((1, 10), 0, 6, NOW + WINDOW) == "repeated"
+    assert memory.judge((1, 10), 0, 7, NOW + WINDOW + 1) == "new"
+    assert memory.judge((1, 10), 0, 8, NOW + WINDOW + 2) == "repeated"  # of the newer one
+
+
+def test_ids_answered_elsewhere_are_known_too(memory):
+    _, entries = repeats.unpacked(repeats.packed(8, [(1, 10, 5), (2, 20, 7)]))
+    memory.remember_all(entries, 3, NOW)
+    assert memory.judge((1, 10), 3, 5, NOW) == "new"
+    assert memory.judge((1, 10), 4, 5, NOW) == "repeated"
+    assert memory.judge((2, 21), 3, 9, NOW) == "conflicting"
+
+
+def test_of_two_places_that_were_answered_at_once_the_first_counts(memory):
+    memory.remember(1, 10, 0, 5, NOW)
+    memory.remember(1, 10, 1, 9, NOW + 1)
+    assert memory.judge((1, 10), 0, 5, NOW) == "new"
+    assert memory.judge((1, 10), 1, 9, NOW) == "repeated"
+
+
+@pytest.mark.parametrize("age", [1, RUN + 1, 3 * RUN], ids=["recent", "in the newest run", "in an old run"])
+def test_an_id_is_known_wherever_it_stands(age):
+    memory = Repeats(10 * RUN, WINDOW)
+    memory.judge((7, 70), 2, 1_000_000, NOW)
+    for number in range(age - 1):
+        memory.remember(100 + number, 0, 0, number, NOW)
+    assert memory.judge((7, 70), 2, 1_000_000, NOW) == "new"
+    assert memory.judge((7, 70), 2, 1_000_001, NOW) == "repeated"
+    assert memory.judge((7, 71), 2, 1_000_001, NOW) == "conflicting"
+    assert memory.judge((7, 70), 2, 1_000_001, NOW + WINDOW + 1) == "new"
+
+
+def test_memory_is_bounded_by_count_and_the_newest_are_kept():
+    capacity = 2 * RUN
+    memory = Repeats(capacity, WINDOW)
+    for number in range(6 * RUN + 10):
+        memory.remember(number, 0, 0, number, NOW)
+        assert number % RUN or len(memory) <= capacity + 2 * RUN
+    newest = range(6 * RUN + 10 - capacity, 6 * RUN + 10, 997)
+    assert all(memory.judge((number, 0), 1, 0, NOW) == "repeated" for number in newest)
+    assert memory.judge((0, 0), 1, 0, NOW) == "new"
+
+
+def test_memory_is_bounded_by_time():
+    memory = Repeats(20 * RUN, WINDOW)
+    for number in range(4 * RUN):
+        memory.remember(number, 0, 0, number, NOW + number // RUN * 10 * WINDOW)
+    assert len(memory) <= RUN
+
+
+entries = st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(0, 2**62)), max_size=5)
+
+
+@given(next_offset=st.integers(0, 2**62), found=entries)
+def test_what_is_packed_comes_back(next_offset, found):
+    end, back = repeats.unpacked(repeats.packed(next_offset, found))
+    assert (end, [tuple(row) for row in back.tolist()]) == (next_offset, found)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1), st.integers(0, 1), st.integers(0, 400)), max_size=30))
+def test_the_memory_agrees_with_a_plain_dictionary(steps):
+    """Any order of messages, none older than the one before, each at a place of its own."""
+    memory, plain, now = Repeats(1_000, WINDOW), {}, NOW
+    for offset, (id_, content, partition, later) in enumerate(steps):
+        now += later
+        known = plain.get(id_)
+        if known is None or now - known[1] > WINDOW:
+            expected, plain[id_] = "new", (content, now)
+        else:
+            expected = "repeated" if known[0] == content else "conflicting"
+        assert memory.judge((id_, content), partition, offset, now) == expected
+
+
+ASKED = Request("r", "u", 20, ("Crime",), True, 5)
+
+
+def test_the_time_of_asking_is_no_content_everything_else_is():
+    import msgspec
+
+    replace, same = msgspec.structs.replace, repeats.digest(ASKED)
+    assert repeats.digest(replace(ASKED, timestamp_ms=6)) == same
+    others = [{"user_id": "v"}, {"n": 21}, {"genres": None}, {"genres": ("Drama",)}, {"exclude_seen": False}]
+    for other in others:
+        changed = repeats.digest(replace(ASKED, **other))
+        assert changed[0] == same[0]
+        assert changed[1] != same[1]
+    assert repeats.digest(replace(ASKED, request_id="s"))[0] != same[0]
+
+
+def test_a_rejected_requests_bytes_are_its_content():
+    one, other = repeats.digest_unreadable("r", b'{"request_id":"r"}'), repeats.digest_unreadable("r", b"{}")
+    assert one[0] == other[0] == repeats.digest(ASKED)[0]
+    assert one[1] != other[1]
