@@ -100,8 +100,9 @@ def test_earlier_places_are_chosen_more_often_with_the_same_movie_in_each() -> N
 
 
 def test_what_fits_is_chosen_and_pleases() -> None:
-    good = [choose([WAR] * 10, SOLDIER, np.random.default_rng(n)) for n in range(500)]
-    bad = [choose([LOVE] * 10, SOLDIER, np.random.default_rng(n)) for n in range(500)]
+    keen = replace(SOLDIER, weights={"War": 5.0, "Romance": -5.0})
+    good = [choose([WAR] * 10, keen, np.random.default_rng(n)) for n in range(500)]
+    bad = [choose([LOVE] * 10, keen, np.random.default_rng(n)) for n in range(500)]
     assert sum(c.place is not None for c in good) > 450
     assert sum(c.place is not None for c in bad) < 25
     assert np.mean([c.satisfaction for c in good]) > 0.9

@@ -1,0 +1,83 @@
+"""An answer as a person reads it: a table with titles, and in plain words why it is as it is. Asks nobody."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from models.events import Movie
+
+# AnswerReason, in words; what a rejected request is refused for is a dead letter's reason and said as it is.
+IN_WORDS: Mapping[str, str] = {
+    "unknown_user": "nobody knows this user: popular movies",
+    "no_history": "this user has watched nothing that the model knows: popular movies",
+    "model_failed": "the model could not answer: popular movies that this user has not seen",
+    "history_behind": "the newest events could not be read in time: popular movies",
+    "deadline_passed": "the request had waited too long: popular movies that this user has not seen",
+    "filled_from_popular": "the model knows fewer such movies: newer ones fill the list, with score 0",
+}
+
+
+def in_words(answer: Mapping[str, Any]) -> str:
+    """Why the answer is as it is.
+
+    >>> in_words({"status": "rejected", "reason": "bad_n"})
+    'the request was refused: bad_n'
+    >>> in_words({"status": "ok"})
+    'made for this user, from what they watched and rated'
+    """
+    reason = answer.get("reason")
+    if answer["status"] == "rejected":
+        return f"the request was refused: {reason}"
+    if reason is None:
+        return "made for this user, from what they watched and rated"
+    return IN_WORDS.get(str(reason), str(reason))
+
+
+def table(
+    answer: Mapping[str, Any], movies: Mapping[str, Movie], because: Mapping[str, Sequence[str]] | None = None
+) -> RenderableType:
+    """The list with titles. `because`: for each movie the watched ones that pulled it in."""
+    made_by = (
+        f"{answer['model_version']} ({answer['model_id']}, {answer['variant']})" if answer.get("variant") else "none"
+    )
+    head = Text(
+        f"user {answer['user_id']}: {answer['status']}, model {made_by}, in {answer['latency_ms']} ms\n{in_words(answer)}"
+    )
+    if not answer["recommendations"]:
+        return head
+    shown = Table()
+    for column in ("#", "score", "year"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    shown.add_column("title", overflow="fold")
+    shown.add_column("genres", overflow="fold")
+    if because is not None:
+        shown.add_column("because of", overflow="fold")
+    for rank, (movie_id, score) in enumerate(zip(answer["recommendations"], answer["scores"], strict=True), 1):
+        movie = movies.get(movie_id)
+        row = [
+            str(rank),
+            f"{score:.4g}" if answer["status"] == "ok" else f"{score:,.0f}",
+            str(movie.year) if movie and movie.year else "",
+            escape(movie.title if movie else movie_id),
+            escape(", ".join(movie.genres) if movie else "not in the catalogue"),
+        ]
+        if because is not None:
+            row.append(escape(", ".join(titled(each, movies) for each in because.get(movie_id, ()))))
+        shown.add_row(*row)
+    return Group(head, shown)
+
+
+def titled(movie_id: str, movies: Mapping[str, Movie]) -> str:
+    """A movie by title and year; by its id where the catalogue lacks it.
+
+    >>> titled("1", {"1": Movie("1", "Heat", (), 1995)}), titled("2", {})
+    ('Heat (1995)', '2')
+    """
+    movie = movies.get(movie_id)
+    if movie is None:
+        return movie_id
+    return f"{movie.title} ({movie.year})" if movie.year else movie.title
