@@ -7,6 +7,7 @@ A file is published once, as `pipelines.once` has it; a log that grew since is a
 import gzip
 import hashlib
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, cast
@@ -101,6 +102,6 @@ def _lines(file: IO[bytes], progress: Progress) -> Iterator[tuple[int, bytes | N
                 line = content.readline(_BLOCK)
                 read += len(line)
             yield number, None
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise CanarecError(f"{file.name}:{number + 1}: expected gzip up to the end: {error}") from None
     progress("lines", number, 1.0)

@@ -26,6 +26,7 @@ _REPORT_EVERY = 5_000  # messages
 _WAIT_S = 30
 _PATIENCE_S = 60
 _FINISHED = "finished "
+_NO_LEADER_YET = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 
 
 Headers = list[tuple[str, str | bytes | None]]
@@ -58,14 +59,13 @@ class Once:
         """The counts that `finish` left, or None where this content is not known to be in the topic as a whole."""
         consumer = self._reader()
         try:
-            places = [TopicPartition(topic, p) for p in partitions(consumer, topic, _WAIT_S)]
-            counts = None
-            for place in consumer.committed(places, timeout=_WAIT_S):
+            bounds, counts = _bounds(consumer, topic), None
+            for place in consumer.committed([TopicPartition(topic, p) for p in bounds], timeout=_WAIT_S):
                 metadata = place.metadata or ""
                 if place.offset < 0 or not metadata.startswith(_FINISHED):
                     return None
                 # a topic that was made anew is shorter
-                if consumer.get_watermark_offsets(place, timeout=_WAIT_S)[1] < place.offset:
+                if bounds[place.partition][1] < place.offset:
                     return None
                 counts = json.loads(metadata.removeprefix(_FINISHED))
             return counts
@@ -77,13 +77,8 @@ class Once:
         consumer = self._reader()
         try:
             metadata = _FINISHED + json.dumps(counts)
-            ends = [
-                TopicPartition(topic, p, consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=_WAIT_S)[1])
-                for p in partitions(consumer, topic, _WAIT_S)
-            ]
-            consumer.commit(
-                offsets=[TopicPartition(p.topic, p.partition, p.offset, metadata) for p in ends], asynchronous=False
-            )
+            places = [TopicPartition(topic, p, end, metadata) for p, (_, end) in _bounds(consumer, topic).items()]
+            consumer.commit(offsets=places, asynchronous=False)
         finally:
             consumer.close()
 
@@ -207,16 +202,15 @@ class _Lines:
 
 def _all_of(consumer: Consumer, topic: str, looking: Callable[[int, int], None]) -> Iterator[Message]:
     """Every message that a topic holds now."""
-    begins, ends = {}, {}
-    for partition in partitions(consumer, topic, _WAIT_S):
-        begin, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_WAIT_S)
-        if begin < end:
-            begins[partition], ends[partition] = begin, end
+    bounds = {partition: found for partition, found in _bounds(consumer, topic).items() if found[0] < found[1]}
+    begins = {partition: begin for partition, (begin, _) in bounds.items()}
+    ends = {partition: end for partition, (_, end) in bounds.items()}
     consumer.assign([TopicPartition(topic, partition, begin) for partition, begin in begins.items()])
     total, seen, left = sum(ends.values()) - sum(begins.values()), 0, set(ends)
     patient_until = time.monotonic() + _PATIENCE_S
     while left:
-        for message in consumer.consume(10_000, 0.2):
+        first = consumer.poll(0.2)  # consume() would wait for all of them
+        for message in [first, *consumer.consume(10_000, 0)] if first is not None else ():
             partition, offset, error = int(message.partition() or 0), int(message.offset() or 0), message.error()
             if error is None:
                 seen += 1
@@ -234,3 +228,19 @@ def _all_of(consumer: Consumer, topic: str, looking: Callable[[int, int], None])
                 f"{topic}: Kafka sent nothing for {_PATIENCE_S} s while its partitions {sorted(left)} were read"
             )
         looking(min(seen, total), total)
+
+
+def _bounds(consumer: Consumer, topic: str) -> dict[int, tuple[int, int]]:
+    """The first and the next offset of each partition."""
+    until = time.monotonic() + _WAIT_S
+    while True:
+        try:
+            return {
+                partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_WAIT_S)
+                for partition in partitions(consumer, topic, _WAIT_S)
+            }
+        except KafkaException as error:
+            # a topic that was just made may have a leader that does not know it yet
+            if error.args[0].code() not in _NO_LEADER_YET or time.monotonic() > until:
+                raise
+            consumer.poll(0.05)
