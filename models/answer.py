@@ -20,11 +20,12 @@ from models.world import Servable, World
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request, where it stands, and the broker's time of it."""
+    """A request, where it stands, and the broker's time of it. A replay says which fallback it was: `recorded`."""
 
     request: Request
     source: Source
     kafka_ms: int
+    recorded: AnswerReason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,8 @@ def decide(questions: Sequence[Question], cut: Cut, world: World, now_ms: int) -
 
 
 def _why_not(question: Question, row: int, cut: Cut, world: World, now_ms: int) -> AnswerReason | None:
+    if question.recorded is not None:
+        return question.recorded
     if now_ms - question.kafka_ms > world.applied.config.serving.deadline_ms:
         return "deadline_passed"
     if cut.behind:
