@@ -61,7 +61,7 @@ def pulls(
 ) -> dict[str, list[Pull]]:
     """For each movie of a personal list (a provenance record, status ok) the watched ones that added most, strongest first.
 
-    Only what adds is named; a movie newer than the model has none. Errors: NoModel, BadArtifact (also where the model is not
+    Only what adds is named, and never the movie itself; a movie newer than the model has none. Errors: NoModel, BadArtifact (also where the model is not
     the one that answered).
     """
     model = store.read(models, str(record["model_version"]))
@@ -77,8 +77,11 @@ def pulls(
         return found
     added = model.recommender.explain(history, np.array([column_of[movie] for movie in listed], np.int32))
     for row, movie in enumerate(listed):
-        strongest = np.argsort(-added[row], kind="stable")[:most].tolist()
-        found[movie] = [Pull(model.movie_ids[history[h]], float(added[row, h])) for h in strongest if added[row, h] > 0]
+        adding = [
+            Pull(model.movie_ids[column], float(score)) for column, score in zip(history, added[row], strict=True)
+        ]
+        adding = [pull for pull in adding if pull.score > 0 and pull.movie_id != movie]
+        found[movie] = sorted(adding, key=lambda pull: -pull.score)[:most]
     return found
 
 
