@@ -60,11 +60,13 @@ class Worker(faust.App):
 class Parts:
     """The parts of one worker, in the order in which they start."""
 
+    requests_of: type[Requests] = Requests
+
     def __init__(self, home: Home, cluster: Cluster, applied: Applied, name: str, on_fatal: Callable[[], None]) -> None:
         self.known = Known(cluster, applied, home.snapshots / name, on_fatal=on_fatal)
         self.outcomes = LiveOutcomes(cluster, applied, self.known, on_fatal=on_fatal)
         self._make_worlds = lambda: Worlds(home, applied, self.known)
-        self.requests = Requests(cluster, applied, self.known, self.outcomes, name=name, on_fatal=on_fatal)
+        self.requests = self.requests_of(cluster, applied, self.known, self.outcomes, name=name, on_fatal=on_fatal)
         self.events = Events(cluster, applied, self.known, name=name, on_fatal=on_fatal)
         self.movielog = Movielog(cluster, applied, name=name, on_fatal=on_fatal)
         self.pipes = (self.requests.pipe, self.events.pipe, self.movielog.pipe)
@@ -134,7 +136,7 @@ def build_app(home: Home, cluster: Cluster, applied: Applied, name: str) -> Work
         web_enabled=False,
         stream_wait_empty=False,
     )
-    app.parts = Parts(home, cluster, applied, name, on_fatal=lambda: os._exit(FATAL_EXIT))
+    app.parts = parts(home, cluster, applied, name, on_fatal=lambda: os._exit(FATAL_EXIT))
     app.parts.declare(app)
     return app
 
