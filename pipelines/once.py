@@ -122,7 +122,7 @@ class Once:
     def _reader(self) -> Consumer:
         # uncommitted: somebody's open transaction must not hide what came after it
         return self._cluster.consumer(
-            group_id=self._group, isolation_level="read_uncommitted", enable_partition_eof=True
+            group_id=self._group, isolation_level="read_uncommitted", enable_partition_eof=True, fetch_wait_max_ms=50
         )
 
 

@@ -73,7 +73,7 @@ def in_file(folder: Path) -> list[Event]:
 
 def everything(cluster: Cluster, topic: str) -> list[Message]:
     """Every message that a topic holds."""
-    consumer = cluster.consumer(enable_partition_eof=True, isolation_level="read_uncommitted")
+    consumer = cluster.consumer(enable_partition_eof=True, isolation_level="read_uncommitted", fetch_wait_max_ms=10)
     try:
         left = set(partitions(consumer, topic))
         consumer.assign([TopicPartition(topic, p, 0) for p in left])
