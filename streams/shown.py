@@ -1,14 +1,16 @@
-"""An answer as a person reads it: a table with titles, and in plain words why it is as it is. Asks nobody."""
+"""Answers and models as a person reads them: tables, and in plain words why an answer is as it is. Asks nobody."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from models.config import Canary
 from models.events import Movie
+from models.recommenders.store import Metadata
 
 # AnswerReason, in words; what a rejected request is refused for is a dead letter's reason and said as it is.
 IN_WORDS: Mapping[str, str] = {
@@ -81,3 +83,56 @@ def titled(movie_id: str, movies: Mapping[str, Movie]) -> str:
     if movie is None:
         return movie_id
     return f"{movie.title} ({movie.year})" if movie.year else movie.title
+
+
+def versions(found: Mapping[str, Metadata | None], canary: Canary) -> RenderableType:
+    """Model versions with their part in the split and NDCG@20 on held-out interactions, 95 % intervals in brackets.
+
+    None stands for a version whose metadata is damaged.
+    """
+    shown = Table()
+    for column in ("version", "model", "serves"):
+        shown.add_column(column, overflow="fold")
+    for column in ("NDCG@20", "popularity's", "ratio"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    shown.add_column("created", no_wrap=True)
+    for version, metadata in found.items():
+        if metadata is None:
+            shown.add_row(escape(version), "damaged: `canarec models verify`", serves(version, canary))
+            continue
+        figures = metadata.evaluation
+        shown.add_row(
+            escape(version),
+            escape(metadata.model_id),
+            serves(version, canary),
+            _interval(figures.get("model", {}).get("ndcg_at_20")),
+            _interval(figures.get("popularity", {}).get("ndcg_at_20")),
+            _interval(figures.get("ndcg_ratio"), digits=2),
+            metadata.created_at[:16].replace("T", " "),
+        )
+    return shown
+
+
+def serves(version: str, canary: Canary) -> str:
+    """A version's part in the split.
+
+    >>> serves("v1", Canary()), serves("v2", Canary()), serves("v3", Canary())
+    ('stable, 90 %', 'candidate, 10 %', '')
+    """
+    unit = "" if canary.unit == "user" else " of requests"
+    if version == canary.stable:
+        share = 100 - canary.percentage if canary.candidate else 100
+        return f"stable, {share:g} %{unit}"
+    return f"candidate, {canary.percentage:g} %{unit}" if version == canary.candidate else ""
+
+
+def _interval(figure: Mapping[str, float] | None, digits: int = 3) -> str:
+    if not figure:
+        return "–"
+    return f"{figure['value']:.{digits}f} ({figure['low']:.{digits}f}–{figure['high']:.{digits}f})"
+
+
+def console() -> Console:
+    """Where tables go: as wide as the terminal, 130 columns where there is none."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=130)

@@ -3,7 +3,6 @@
 import json
 
 import click
-from rich.console import Console
 
 from streams.cli.options import cluster_options
 from streams.home import Home
@@ -38,7 +37,7 @@ def recommend(
       canarec recommend 42 -n 10 --genres Drama,War --explain
     """
     from streams.ask import catalog, reply
-    from streams.shown import table
+    from streams.shown import console, table
 
     applied, cluster = home.load(), home.cluster(bootstrap_servers)
     cluster.check()
@@ -56,4 +55,4 @@ def recommend(
 
         found = pulls(cluster, applied, json.loads(came.record), home.models)
         because = {movie: [titled(pull.movie_id, movies) for pull in strongest] for movie, strongest in found.items()}
-    Console(highlight=False).print(table(answer, movies, because))
+    console().print(table(answer, movies, because))

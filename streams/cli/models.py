@@ -1,0 +1,79 @@
+"""`canarec models`: the versions at hand."""
+
+import json
+import sys
+from dataclasses import asdict
+
+import click
+
+from models.errors import BadArtifact
+from models.recommenders import store
+from models.recommenders.store import Metadata
+from streams.cli.options import home_option
+from streams.home import Home
+from streams.shown import console, versions
+
+
+@click.group()
+def models() -> None:
+    """Model versions, their metadata and checksums.
+
+    \b
+    Example:
+      canarec models list
+    """
+
+
+@models.command("list")
+@home_option
+def list_(home: Home) -> None:
+    """The versions at hand, who serves, and how good each was on held-out interactions.
+
+    \b
+    Example:
+      canarec models list --home /srv/canarec
+    """
+    found: dict[str, Metadata | None] = {}
+    for version in store.list_versions(home.models):
+        try:
+            found[version] = store.read_metadata(home.models, version)
+        except BadArtifact:
+            found[version] = None
+    if not found:
+        click.echo(f"no models in {home.models}: `canarec up` trains the first two")
+        return
+    console().print(versions(found, home.load().config.canary))
+
+
+@models.command()
+@click.argument("version")
+@home_option
+def show(version: str, home: Home) -> None:
+    """The metadata of VERSION: how and from what it was trained, its figures, its checksums.
+
+    \b
+    Example:
+      canarec models show v1
+    """
+    if version not in store.list_versions(home.models):
+        store.read(home.models, version)  # says which there are
+    described = asdict(store.read_metadata(home.models, version))
+    click.echo(json.dumps(described, indent=2, sort_keys=True, ensure_ascii=False))
+
+
+@models.command()
+@home_option
+def verify(home: Home) -> None:
+    """Compares every file with its checksum and reads every model; one line a problem.
+
+    \b
+    Example:
+      canarec models verify
+    """
+    there = store.list_versions(home.models)
+    problems = [problem for version in there for problem in store.verify(home.models, version)]
+    for problem in problems:
+        click.echo(problem)
+    if problems:
+        sys.exit(1)
+    click.echo(f"{', '.join(there)}: as they were written" if there else f"no models in {home.models}")
