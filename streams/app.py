@@ -125,8 +125,8 @@ class Parts:
         log.info("worker stopped", clean=all(clean))
 
 
-def build_app(home: Home, cluster: Cluster, applied: Applied, name: str) -> Worker:
-    """A worker's app. The topics must exist (`streams.topics.ensure`)."""
+def build_app(home: Home, cluster: Cluster, applied: Applied, name: str, parts: type[Parts] = Parts) -> Worker:
+    """A worker's app, of these parts. The topics must exist (`streams.topics.ensure`)."""
     sys.setswitchinterval(0.0005)  # short turns: a thread that waits for Kafka must not wait for the interpreter
     app = Worker(  # type: ignore[no-untyped-call]  # the library's
         applied.group("reference"),
