@@ -145,9 +145,9 @@ def parse(line: bytes | None, limits: Limits, *, kafka_ms: int | None = None) ->
         if status != "200":
             return Result(user, host, int(status), (), body, int(latency), at)
         return Result(user, host, 200, _movies(body), None, int(latency), at)
-    if text[begin:] == "GET /create_account":
-        return AccountCreated(user, at)
-    _refuse("unknown_line", "request", text[begin:], "a request of a known form")
+    if text[begin:] != "GET /create_account":
+        _refuse("unknown_line", "request", text[begin:], "a request of a known form")
+    return AccountCreated(user, at)
 
 
 def canonical(movie_id: str) -> str:

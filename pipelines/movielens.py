@@ -328,11 +328,11 @@ def _lines(file: Path, what: str, progress: Progress) -> Iterator[tuple[int, byt
             read_bytes += len(line)
             if number % _REPORT_EVERY == 0:
                 progress(what, number, read_bytes / size)
-            line = line.rstrip(b"\r\n")
+            text = line.rstrip(b"\r\n")
             if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            if line:
-                yield number, line
+                text = text.removeprefix(b"\xef\xbb\xbf")
+            if text:
+                yield number, text
     progress(what, number, 1.0)
 
 
