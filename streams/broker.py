@@ -27,7 +27,7 @@ from streams.data_folder import NODE_ID, DataFolder
 
 MIN_FREE_BYTES = 200_000_000  # Kafka stops dead when the disk is full; better not to start
 FULL_BYTES = 20_000_000
-READY_S = 90  # after an unclean end Kafka checks its logs first
+READY_S = 180  # after an unclean end Kafka checks its logs first
 STOP_S = 20  # it takes half a second unless the machine is busy
 
 Say = Callable[[str], None]

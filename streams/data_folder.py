@@ -24,7 +24,8 @@ log = structlog.get_logger()
 
 NODE_ID = 1
 _METADATA_LOG = "__cluster_metadata-0"
-_LAST_BREATH_S = 10  # a killed owner's Kafka is killed by the kernel; the lock goes when it is gone
+_KILL_S = 1  # between the SIGKILL of an owner and its death
+_LAST_BREATH_S = 10  # then its Kafka is killed by the kernel; the lock goes when that is gone, too
 
 
 class DataFolder:
@@ -74,17 +75,18 @@ class DataFolder:
             self._owner = None
 
     def _lock(self, file: int) -> None:
-        until = time.monotonic() + _LAST_BREATH_S
+        start = time.monotonic()
         while True:
             try:
                 return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 pid = os.pread(file, 20, 0).decode(errors="replace")
-                if _is_alive(pid):
+                waited_s = time.monotonic() - start
+                if _is_alive(pid) and waited_s > _KILL_S:
                     raise CanarecError(
                         f"{self.path} is in use by process {pid}: stop that broker, or name another folder"
                     ) from None
-                if time.monotonic() > until:
+                if waited_s > _LAST_BREATH_S:
                     raise CanarecError(
                         f"{self.path} is still in use by a Kafka whose owner (process {pid or 'unknown'}) is gone: end it"
                     ) from None
@@ -98,7 +100,8 @@ class DataFolder:
         with self.trouble():
             if not self.data.exists():
                 return False
-            has_metadata = any(file.stat().st_size for file in (self.data / _METADATA_LOG).glob("*.*"))
+            # The format's checkpoint names the only voter; without one Kafka would wait for ever for somebody to vote.
+            has_metadata = any(file.stat().st_size for file in (self.data / _METADATA_LOG).glob("*.checkpoint"))
             if has_metadata and _is_whole(self.data / "meta.properties"):
                 if not _is_whole(self._copy):
                     _copy(self.data / "meta.properties", self._copy)

@@ -11,7 +11,7 @@ import re
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,13 @@ def kafka(pytestconfig: pytest.Config) -> Iterator[str]:
     with ExitStack() as stack:
         if named := os.environ.get("CANAREC_TEST_BOOTSTRAP"):
             servers, used = named, f"{named}, from CANAREC_TEST_BOOTSTRAP"
-        elif (missing := _what_docker_lacks()) is None:
-            servers = stack.enter_context(_container()).get_bootstrap_server()
-            used = f"a container of {KAFKA_IMAGE}"
         else:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="canarec-kafka-")))
-            servers = stack.enter_context(Broker(folder, port=0)).bootstrap_servers
-            used = f"the embedded Kafka ({missing})"
+            try:
+                servers, used = _in_docker(stack), f"a container of {KAFKA_IMAGE}"
+            except _NoContainer as why:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="canarec-kafka-")))
+                servers = stack.enter_context(Broker(folder, port=0)).bootstrap_servers
+                used = f"the embedded Kafka ({why})"
         pytestconfig.stash[_broker_used] = used
         yield servers
 
@@ -51,21 +51,38 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(f"Kafka of the integration tests: {used}")
 
 
-def _what_docker_lacks() -> str | None:
+class _NoContainer(Exception):
+    """Why the tests' Kafka is not in a container; the report shows it."""
+
+    def __init__(self, what: str, cause: BaseException | None = None) -> None:
+        super().__init__(f"{what}: {str(cause).splitlines()[0][:120]}" if cause else what)
+
+
+def _in_docker(stack: ExitStack) -> str:
+    """Bootstrap servers of a Kafka in a container, which ends with `stack`."""
     import docker
     from docker.errors import DockerException
+    from testcontainers.core.config import testcontainers_config
 
     try:
-        engine = docker.from_env(timeout=60)
-    except DockerException:
-        return "no Docker engine answers"
+        engine = stack.enter_context(closing(docker.from_env(timeout=60)))
+    except DockerException as error:
+        raise _NoContainer("no Docker engine answers") from error
     try:
         _obtain(engine, KAFKA_IMAGE)
     except (DockerException, OSError) as error:  # OSError: requests', of a registry that does not answer
-        return f"Docker cannot get {KAFKA_IMAGE}: {str(error).splitlines()[0]}"
-    finally:
-        engine.close()
-    return None
+        raise _NoContainer(f"Docker cannot get {KAFKA_IMAGE}", error) from error
+    try:
+        _obtain(engine, testcontainers_config.ryuk_image)
+    except (DockerException, OSError):
+        # The helper that removes the containers of killed test runs. Without its image, only a clean end removes ours.
+        testcontainers_config.ryuk_disabled = True
+    container = _container()
+    stack.callback(container.stop)
+    try:
+        return str(container.start(timeout=120).get_bootstrap_server())
+    except (DockerException, OSError, RuntimeError) as error:  # testcontainers' are RuntimeErrors and TimeoutErrors
+        raise _NoContainer(f"the container of {KAFKA_IMAGE} did not start", error) from error
 
 
 def _obtain(engine: Any, image: str) -> None:
@@ -79,19 +96,7 @@ def _obtain(engine: Any, image: str) -> None:
 
 def _container() -> Any:
     """testcontainers' Kafka, taught the Apache image: its own start script is for Confluent's."""
-    import docker
-    from docker.errors import DockerException
     from testcontainers.community.kafka import KafkaContainer
-    from testcontainers.core.config import testcontainers_config
-
-    engine = docker.from_env(timeout=60)
-    try:
-        _obtain(engine, testcontainers_config.ryuk_image)
-    except (DockerException, OSError):
-        # The helper that removes containers of killed test runs. Without its image, only a clean end removes ours.
-        testcontainers_config.ryuk_disabled = True
-    finally:
-        engine.close()
 
     class ApacheKafkaContainer(KafkaContainer):
         def configure(self) -> None:

@@ -151,16 +151,15 @@ def test_a_disk_that_is_nearly_full_is_named_before_the_start(tmp_path: Path) ->
 
 def test_why_kafka_could_not_start_is_said_in_one_line(tmp_path: Path) -> None:
     broker = Broker(tmp_path, port=0)
-    broker.folder.claim()
-    broker.folder.release()
     metadata = broker.folder.data / "__cluster_metadata-0"
     metadata.mkdir(parents=True)
-    (metadata / "00000000000000000000.log").write_bytes(b"\xff" * 100)
+    (metadata / "00000000000000000000-0000000000.checkpoint").write_bytes(b"not a checkpoint")
+    (broker.folder.data / "bootstrap.checkpoint").write_bytes(b"not a checkpoint")
     ids = "cluster.id=F755UUC4T5O0ZZ8-BKc5jw\ndirectory.id=FmpfwzuJSOG668zz5BcWYw\n"
     (broker.folder.data / "meta.properties").write_text(f"{ids}node.id=1\nversion=1\n")
-    metadata.chmod(0o755)
-    (broker.folder.data / "bootstrap.checkpoint").write_bytes(b"not a checkpoint")
-    with pytest.raises(BrokerFailed, match=r"^Kafka ended with exit code \d+: .*\w.*server\.log\)$"):
+    with pytest.raises(
+        BrokerFailed, match=r"^Kafka ended with exit code 1: .*bootstrap\.checkpoint.* \(see .*server\.log\)$"
+    ):
         broker.start()
 
 
