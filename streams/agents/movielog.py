@@ -24,7 +24,7 @@ from streams.channel import Batches
 from streams.clients import Cluster
 from streams.dead_letters import dead_letter
 from streams.exactly_once import Batch, ExactlyOnce, Out
-from streams.messages import offset, partition, topic
+from streams.messages import kafka_ms, offset, partition, topic
 
 BATCH_SIZE = 2_000
 LINE_HEADER = "movielog"  # topic-partition-offset of the line: a fold counts a line once
@@ -76,7 +76,7 @@ class Movielog:
 
         for message in messages:
             try:
-                record = movielog.parse(message.value() or b"", self._limits)
+                record = movielog.parse(message.value() or b"", self._limits, kafka_ms=kafka_ms(message))
             except BadMessage as error:
                 outputs.append(dead_letter(self._dead_letters, message, error))
                 continue
