@@ -202,20 +202,32 @@ class Installation:
 
     def everything(self, topic):
         """All of a topic, up to its end as it was at the call."""
+        return [value for _, value in self.all_messages(topic)]
+
+    def all_messages(self, topic):
+        """The same, each with its message."""
         reader = Reader(self.cluster, self.applied.topic(topic))
         try:
-            return [value for _, value in self.wait(reader.to_the_end, f"the end of {topic}")]
+            return self.wait(reader.to_the_end, f"the end of {topic}")
         finally:
             reader.close()
 
     def wait(self, condition, what, seconds=PATIENCE_S):
-        """What the condition gives once it is true. It waits itself, or is asked again at once: a look at Kafka takes a moment."""
+        """What the condition gives once that is neither None nor False. It is asked again at once: a look at Kafka takes a moment."""
         until = time.monotonic() + seconds
-        while not (found := condition()):
+        while (found := condition()) is None or found is False:
             for worker in self.workers:
                 assert worker.poll() in (None, 0, -9, -15), f"a worker ended with {worker.returncode}:\n{self.logs()}"
             assert time.monotonic() < until, f"waited {seconds} s for {what}:\n{self.logs()}"
         return found
+
+
+def as_json(value):
+    """A message's value as JSON, or as it is where it is none."""
+    try:
+        return json.loads(value or b"")
+    except (ValueError, RecursionError):
+        return value
 
 
 class Reader:
@@ -233,12 +245,11 @@ class Reader:
         first = self._consumer.poll(patience_s)
         for message in [first, *self._consumer.consume(5_000, 0)] if first else []:
             assert message.error() is None, message.error()
-            value = message.value()
-            self._found.append((message, json.loads(value) if value else value))
+            self._found.append((message, as_json(message.value())))
         return self._found
 
     def to_the_end(self):
-        """All, once the end of the first call has been reached."""
+        """All, once the end as it was at the first call has been reached; None until then."""
         if self._ends is None:
             self._ends = [self._consumer.get_watermark_offsets(place, timeout=10)[1] for place in self._places]
         found = self.read()
@@ -260,12 +271,8 @@ def audit(installation):
 
     asked = defaultdict(list)
     topic = installation.applied.topic("recommendation-requests")
-    reader = Reader(installation.cluster, topic)
-    try:
-        for message, request in installation.wait(reader.to_the_end, "all requests"):
-            asked[request["request_id"]].append((message.partition(), message.offset()))
-    finally:
-        reader.close()
+    for message, request in installation.all_messages("recommendation-requests"):
+        asked[request["request_id"]].append((message.partition(), message.offset()))
     answers, records = defaultdict(list), defaultdict(list)
     for name, into in (("recommendations", answers), ("provenance", records)):
         for value in installation.everything(name):
