@@ -32,7 +32,7 @@ class AlsParameters:
     """The hyperparameters, as config.json's `training` names them."""
 
     factors: int  # f
-    regularization: float  # λ
+    regularization: float  # λ; on data too small for it a third of their largest singular value instead (`_bearable`)
     alpha: float  # α: how much more an interaction of strength 1 weighs than none
     iterations: int
     popularity_damping: float  # δ: a movie's score is divided by nᵢ^δ, nᵢ its interactions; 0 (the default) leaves it
@@ -103,10 +103,11 @@ class Als:
             ((1 + chosen.alpha * strengths).astype(np.float32), interactions.indices, interactions.indptr),
             shape=(n_users, n_movies),
         )
+        bearable = _bearable(chosen.regularization, confidence)
         with threadpool_limits(limits=1, user_api="blas"):
             model = AlternatingLeastSquares(
                 factors=chosen.factors,
-                regularization=chosen.regularization,
+                regularization=bearable,
                 alpha=1.0,
                 iterations=chosen.iterations,
                 random_state=seed,
@@ -120,7 +121,7 @@ class Als:
             seen_by = np.bincount(confidence.indices, minlength=n_movies)
             weights = (np.maximum(seen_by, 1.0) ** -chosen.popularity_damping).astype(np.float32)
             basis = balanced(model.user_factors, model.item_factors * weights[:, None])
-            gramian = basis.T @ (learned.T @ learned + chosen.regularization * np.eye(chosen.factors)) @ basis
+            gramian = basis.T @ (learned.T @ learned + bearable * np.eye(chosen.factors)) @ basis
             return cls((learned @ basis).astype(np.float32), (gramian + gramian.T) / 2, chosen.alpha, weights)
 
     def users(self, histories: Csr) -> F32:
@@ -204,6 +205,19 @@ def _strengths(interactions: Csr) -> F64:
     if len(strengths) and not strengths.min() > 0:  # also NaN
         raise ValueError(f"an interaction's strength must be above 0, found {strengths.min()}")
     return strengths
+
+
+def _bearable(regularization: float, interactions: scipy.sparse.csr_matrix) -> float:
+    """λ, or a third of the largest singular value σ of the 0/1 matrix of interactions where that is less.
+
+    Factorising with λ takes λ from every singular value (Srebro, Rennie and Jaakkola, NIPS 2004): with λ ≥ σ nothing is left,
+    and lists would be rounding errors in order. The first hours of a new service have such data. σ by power iteration.
+    """
+    ones = interactions.sign()
+    right = np.ones(ones.shape[1])
+    for _ in range(30):
+        right = ones.T @ (ones @ (right / np.linalg.norm(right)))
+    return min(regularization, float(np.sqrt(np.linalg.norm(right))) / 3)
 
 
 def _dual(factors: F64, rises: F64) -> F64:

@@ -116,6 +116,22 @@ def test_more_factors_than_users_or_movies_is_no_error():
     assert sorted(top.row(0)[0].tolist()) == [1, 2]
 
 
+@pytest.mark.parametrize("users", [8, 20])
+def test_a_regularization_made_for_more_data_leaves_tastes_in_little(users):
+    """Even users watch even movies; λ = 16 would take everything from the first hours' data."""
+    rng = np.random.default_rng(0)
+    few = Rows.of([np.sort(rng.choice(10, 5, replace=False)) * 2 + user % 2 for user in range(users)])
+    model = Als.fit(few, 20, RECIPE | {"regularization": 16.0}, 0)
+    top = model.top(model.users(few), 3, few)
+    assert (top.columns % 2 == np.arange(users)[:, None] % 2).mean() > 0.9
+    assert top.scores.min() > 1e-3
+
+
+def test_a_regularization_that_the_data_bear_is_left_alone(checkerboard):
+    models = [Als.fit(checkerboard, MOVIES, RECIPE | {"regularization": value}, 0) for value in (3.0, 4.0)]
+    assert (models[0].arrays()["gramian"] != models[1].arrays()["gramian"]).any()
+
+
 def test_nothing_to_learn_from_is_said():
     with pytest.raises(NoModel):
         Als.fit(Rows.of([]), 0, RECIPE, 0)
