@@ -60,7 +60,7 @@ def ensure(
 
 def report(models: Path, versions: list[str]) -> str:
     """The evaluation of stored versions, beside popularity, as a table."""
-    return table({version: store.read_metadata(models, version).evaluation for version in versions})
+    return table({version: dict(store.read_metadata(models, version).evaluation) for version in versions})
 
 
 def collect(cluster: Cluster, applied: Applied) -> Dataset:

@@ -23,6 +23,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from streams.clients import Cluster
+from streams.leave import leave
 from streams.messages import Place, offset, place
 
 log = structlog.get_logger()
@@ -157,7 +158,7 @@ class ExactlyOnce:
             client_id=self.name,
             enable_auto_offset_store=False,
             session_timeout_ms=6_000,
-            heartbeat_interval_ms=1_500,
+            heartbeat_interval_ms=500,
             max_poll_interval_ms=60_000,
             fetch_wait_max_ms=100,
             fetch_queue_backoff_ms=5,
@@ -186,7 +187,10 @@ class ExactlyOnce:
             if in_order := self._in_order(session, messages):
                 self._put(session, in_order)
         self._close(5)
+        member_id = consumer.memberid()
         consumer.close()
+        if member_id:
+            leave(self.cluster, self.group, member_id)
 
     def _measure_lag(self) -> None:
         """Here, in the consumer's own thread: from another one the library waits for the end of `poll`, for ever."""

@@ -4,8 +4,8 @@ import time
 from dataclasses import dataclass
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from models.config import Applied
 from models.topics import TOPICS, Topic
@@ -92,16 +92,15 @@ def _settings_that_differ(admin: AdminClient, real: str, topic: Topic) -> list[D
 
 
 def _wait_for(admin: AdminClient, names: set[str]) -> None:
-    # Faust ignores for ever a topic that is not there when it joins.
+    # A leader in the metadata may refuse for a moment: a topic is there when each partition says where it ends.
     until = time.monotonic() + 30
-    while time.monotonic() < until:
+    while True:
         topics = admin.list_topics(timeout=10).topics
-        ready = {
-            name
-            for name in names & topics.keys()
-            if topics[name].error is None and all(p.leader >= 0 for p in topics[name].partitions.values())
-        }
-        if ready == names:
+        places = [TopicPartition(name, p) for name in names if name in topics for p in topics[name].partitions]
+        asked = admin.list_offsets({place: OffsetSpec.latest() for place in places}, request_timeout=5)  # type: ignore[no-untyped-call]  # the library's
+        errors = [error for future in asked.values() if (error := future.exception(10)) is not None]
+        if not errors and names <= topics.keys():
             return
+        if time.monotonic() > until:
+            raise errors[0] if errors else KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
         time.sleep(0.05)
-    raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
