@@ -1,6 +1,6 @@
 """The search behind the recipes of `v1` and `v2`, on MovieLens ratings:
 
-    python -m pipelines.studies.tune_als ml-latest-small/ratings.csv          (5 minutes on 2 cores)
+    python -m pipelines.studies.tune_als ml-latest-small/ratings.csv          (10 minutes on 2 cores)
 
 The test part (each user's newest 20 %) is set aside first. The search fits on the oldest 80 % of the rest and compares on its
 newest 20 %, the validation part. Only the two chosen recipes meet the test part, once, at the end.
@@ -58,7 +58,7 @@ def search(dataset: Dataset, training: Bools) -> list[Tried]:
     tried = []
     grid = list(itertools.product(FACTORS, REGULARIZATION, ALPHA, DAMPING))
     for done, (factors, regularization, alpha, damping) in enumerate(grid, 1):
-        recipe = {
+        recipe: dict[str, int | float | str] = {
             "algorithm": "als",
             "factors": factors,
             "regularization": regularization,
@@ -67,17 +67,13 @@ def search(dataset: Dataset, training: Bools) -> list[Tried]:
             "popularity_damping": damping,
             "seed": SEEDS[0],
         }
-        figures = []
+        figures: list[list[float]] = []
         for seed in SEEDS:
             columns = lists(fit(recipe | {"seed": seed}, rows, len(dataset.movies)), rows).columns
             hit = ranking.hits(columns, truth)
-            figures.append(
-                (
-                    np.nanmean(ranking.ndcg(hit, relevant)),
-                    np.nanmean(ranking.recall(hit, relevant)),
-                    ranking.coverage(columns, len(dataset.movies)),
-                )
-            )
+            ndcgs, recalls = ranking.ndcg(hit, relevant), ranking.recall(hit, relevant)
+            covered = ranking.coverage(columns, len(dataset.movies))
+            figures.append([float(np.nanmean(ndcgs)), float(np.nanmean(recalls)), covered])
         ndcg, recall, coverage = np.mean(figures, axis=0).tolist()
         tried.append(Tried(recipe, ndcg, recall, coverage))
         if sys.stderr.isatty():
