@@ -91,6 +91,10 @@ class Installation:
         write_whole(self.home.config, text.encode())
         return config.parse(text).sha256
 
+    def kept(self, config_sha256):
+        """The configuration that a record names, as the worker kept it."""
+        return json.loads((self.home.configs / f"{config_sha256}.json").read_bytes())
+
     def start_worker(self, *, script=None):
         """A worker, supervised as `canarec worker` does it; `script` instead of it is not."""
         port = free_port(0)
@@ -125,9 +129,8 @@ class Installation:
         )
 
     def logs(self):
-        return "\n".join(
-            path.read_text(errors="replace")[-6_000:] for path in sorted(self.home.path.glob("worker-*.log"))
-        )
+        """All that the workers have written to stderr."""
+        return "\n".join(path.read_text(errors="replace") for path in sorted(self.home.path.glob("worker-*.log")))
 
     # -- clients ------------------------------------------------------------------------------
 
@@ -217,8 +220,10 @@ class Installation:
         until = time.monotonic() + seconds
         while (found := condition()) is None or found is False:
             for worker in self.workers:
-                assert worker.poll() in (None, 0, -9, -15), f"a worker ended with {worker.returncode}:\n{self.logs()}"
-            assert time.monotonic() < until, f"waited {seconds} s for {what}:\n{self.logs()}"
+                assert worker.poll() in (None, 0, -9, -15), (
+                    f"a worker ended with {worker.returncode}:\n{self.logs()[-8_000:]}"
+                )
+            assert time.monotonic() < until, f"waited {seconds} s for {what}:\n{self.logs()[-8_000:]}"
         return found
 
 
@@ -296,10 +301,16 @@ def audit(installation):
             wrong.append(f"{request_id}: a movie twice")
         if answer["status"] == "rejected":
             continue
-        if record["bucket"] != bucket(answer["user_id"], "2026-11"):
-            wrong.append(f"{request_id}: wrong bucket")
+        canary = installation.kept(record["config_sha256"])["canary"]
+        if (
+            record["bucket"] != bucket(answer["user_id"], "2026-11")
+            or record["canary_percentage"] != canary["percentage"]
+        ):
+            wrong.append(f"{request_id}: wrong bucket or percentage")
         trial = record["bucket"] < 100 * record["canary_percentage"]
-        if (answer["variant"], answer["model_version"]) != (("canary", "v2") if trial else ("stable", "v1")):
+        if (answer["variant"], answer["model_version"]) != (
+            ("canary", canary["candidate"]) if trial else ("stable", canary["stable"])
+        ):
             wrong.append(f"{request_id}: wrong variant or version")
     return wrong
 
