@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from confluent_kafka import TopicPartition
 
 from models import wire
 from models.config import Applied
@@ -17,7 +16,7 @@ from models.events import Rating, Watch
 from models.history import Histories
 from models.ids import Ids
 from models.recommenders import store
-from streams.clients import Cluster, messages, partitions
+from streams.clients import Cluster, messages, partitions, watermarks
 from streams.messages import kafka_ms, topic
 
 Offsets = Mapping[str, Mapping[str, int]]  # topic → partition → next offset, as a provenance record has them
@@ -94,7 +93,7 @@ def _ranges(cluster: Cluster, offsets: Offsets) -> dict[tuple[str, int], tuple[i
             for partition, after in ends.items():
                 if int(partition) not in there:
                     raise BadArtifact(f"topic {name} has no partition {partition} any more")
-                low, _ = consumer.get_watermark_offsets(TopicPartition(name, int(partition)), timeout=10)
+                low, _ = watermarks(consumer, name, int(partition))
                 if low > 0:
                     raise BadArtifact(f"topic {name}, partition {partition}: events before offset {low} are gone")
                 ranges[name, int(partition)] = (0, after)

@@ -1,6 +1,6 @@
 """The simulator's history as a data set: what a first start without data publishes. Made by `models.viewer`, from a seed.
 
-Published once, as `pipelines.once` has it. A cluster that already holds a catalogue of another origin is left as it is.
+Published once, as `pipelines.once` has it. A cluster that already holds data of another origin is left as it is.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,11 +21,18 @@ _REPORT_EVERY = 5_000  # messages
 
 
 def publish_history(
-    cluster: Cluster, applied: Applied, seed: int, progress: Progress = lambda what, lines, share: None
+    cluster: Cluster,
+    applied: Applied,
+    seed: int,
+    progress: Progress = lambda what, lines, share: None,
+    *,
+    n_users: int = 2_000,
+    n_movies: int = 3_000,
 ) -> Imported:
     """Publishes the history of a seed: catalogue, profiles, watch and rating events. A second call changes nothing.
 
-    Keys and times as an importer's. The topics must exist. CanarecError where Kafka refuses.
+    Keys and times as an importer's; one that was stopped half-way goes on where it was. The topics must exist. CanarecError where
+    Kafka refuses.
     """
     cluster.check()
     origin, imported = f"simulated-{seed}", Imported()
@@ -35,9 +42,9 @@ def publish_history(
         for what, counts in known.items():
             imported.published[what], imported.present[what] = 0, (counts or {})["messages"]
         return imported
-    if _of_another_origin(cluster, applied.topic("movie-catalog"), origin):
+    if _of_another_origin(cluster, applied, origin):
         return imported
-    made = history(seed)
+    made = history(seed, n_users=n_users, n_movies=n_movies)
     records: dict[str, list[tuple[str, bytes]]] = {
         "movies": [(movie.movie_id, _json(movie)) for movie in made.movies],
         "profiles": [(profile.user_id, _json(profile)) for profile in made.profiles],
@@ -54,11 +61,14 @@ def publish_history(
     return imported
 
 
-def _of_another_origin(cluster: Cluster, topic: str, origin: str) -> bool:
-    """Whether the catalogue begins with a movie that this history did not publish."""
+def _of_another_origin(cluster: Cluster, applied: Applied, origin: str) -> bool:
+    """Whether the catalogue begins with a movie that this history did not publish, or there are events without a catalogue."""
+    catalog = applied.topic("movie-catalog")
     consumer = cluster.consumer()
     try:
-        ranges = whole(consumer, [topic])
+        ranges = whole(consumer, [catalog])
+        if not ranges:
+            return bool(whole(consumer, [applied.topic(topic) for topic in ("watch-events", "rating-events")]))
     finally:
         consumer.close()
     for batch in messages(cluster, ranges):

@@ -108,10 +108,33 @@ def partitions(client: Consumer | Producer | AdminClient, topic: str, timeout_s:
     return sorted(found.partitions)
 
 
+def watermarks(consumer: Consumer, topic: str, partition: int, timeout_s: float = 10) -> tuple[int, int]:
+    """The first offset that a partition holds, and its end. A partition that is changing leaders, or was just made, is waited for."""
+    until = time.monotonic() + timeout_s
+    while True:
+        try:
+            found = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=timeout_s)
+        except KafkaException as error:
+            if error.args[0].code() not in _PASSING or time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+            consumer.list_topics(topic, timeout=timeout_s)  # where the leader is now
+        else:
+            return int(found[0]), int(found[1])
+
+
+_PASSING = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_PARTITION,
+)
+
+
 def high_watermarks(consumer: Consumer, topic: str, timeout_s: float = 10) -> dict[int, int]:
     """The end of each partition."""
     return {
-        partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=timeout_s)[1]
+        partition: watermarks(consumer, topic, partition, timeout_s)[1]
         for partition in partitions(consumer, topic, timeout_s)
     }
 
@@ -121,7 +144,7 @@ def whole(consumer: Consumer, topics: Iterable[str], timeout_s: float = 10) -> d
     ranges = {}
     for topic in topics:
         for partition in partitions(consumer, topic, timeout_s):
-            first, after = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=timeout_s)
+            first, after = watermarks(consumer, topic, partition, timeout_s)
             if first < after:
                 ranges[topic, partition] = (first, after)
     return ranges

@@ -1,9 +1,20 @@
 """How logs look: one event a line on stderr; JSON unless a person is watching. The libraries' own logs go the same way."""
 
+import io
 import logging
 import sys
 
 import structlog
+
+
+class _Stderr(io.StringIO):
+    """sys.stderr of the moment: loggers outlive whoever replaces it for a while, as tests do."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def configure(*, level: str = "info") -> None:
@@ -23,10 +34,10 @@ def configure(*, level: str = "info") -> None:
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(_Stderr()),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(_Stderr())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -40,7 +40,7 @@ def recommend(
     from streams.shown import console, table
 
     applied, cluster = home.load(), home.cluster(bootstrap_servers)
-    cluster.check()
+    cluster.check(timeout_s=5)
     request = {"user_id": user_id, "n": n, "exclude_seen": not include_seen}
     if genres:
         request["genres"] = [genre.strip() for genre in genres.split(",") if genre.strip()]

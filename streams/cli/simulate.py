@@ -50,7 +50,7 @@ def simulate(
         signal.signal(number, lambda *_: ending.set())
     named = user_ids(users) if users else None
     applied, cluster = home.load(), home.cluster(bootstrap_servers)
-    cluster.check()
+    cluster.check(timeout_s=5)
     chosen = applied.config.simulator
     found = crowd(cluster, applied, named)
     if not quiet:
