@@ -118,7 +118,7 @@ def _score(decisions: list[Decision], rows: list[int], cut: Cut, world: World, v
 def _score_batch(decisions: list[Decision], rows: list[int], cut: Cut, world: World, servable: Servable) -> None:
     recommender = servable.model.recommender
     histories = _histories(rows, cut, servable)
-    users = recommender.users(histories)
+    users = servable.folded.users(histories)
     if not np.isfinite(users).all():  # a history that could not be folded in has no list, which must not pass for an empty one
         raise ValueError("a user's factors are not finite")
     lists = recommender.top(

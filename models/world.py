@@ -14,6 +14,7 @@ from models.catalog import Catalog
 from models.config import Applied
 from models.events import Variant
 from models.history import Ids
+from models.recommenders.folded import FoldIns
 from models.recommenders.popular import order
 from models.recommenders.store import Model
 
@@ -30,6 +31,7 @@ class Servable:
     allowed: NDArray[np.bool_] | None  # (columns,) may be recommended; None for all
     popular: tuple[int, ...]  # indices, the fallback's order
     newer: tuple[int, ...]  # indices of movies that the model does not know
+    folded: FoldIns
 
     @classmethod
     def of(cls, model: Model, catalog: Catalog, ids: Ids) -> "Servable":
@@ -42,7 +44,15 @@ class Servable:
             allowed = None if allowed.all() else allowed
         by_count = [int(index_of[c]) for c in order(model.popularity) if allowed is None or allowed[c]]
         newer = [i for i in map(ids.index, catalog.most_popular_first()) if column_of[i] < 0]
-        return cls(model, column_of, index_of, allowed, tuple(_interleaved(by_count, newer)), tuple(newer))
+        return cls(
+            model,
+            column_of,
+            index_of,
+            allowed,
+            tuple(_interleaved(by_count, newer)),
+            tuple(newer),
+            FoldIns(model.recommender),
+        )
 
     def columns(self, movies: NDArray[np.int32]) -> NDArray[np.int32]:
         """The columns of movies, −1 for those that the model does not know (also because they are newer than this World)."""
