@@ -9,7 +9,7 @@ FOR     ?=
 TRAFFIC ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-quick check lint format lock kafka-lock schema clean
+.PHONY: help setup run test test-quick check lint format lock kafka-lock schema docs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,9 @@ check: lint test ## all that a change must pass
 
 schema: $(READY) ## config.schema.json, from the types in models/config.py
 	$(BIN)/canarec config schema > config.schema.json
+
+docs: $(READY) ## docs/topics.md, configuration.md and cli.md, from the code
+	$(BIN)/python -m streams.cli.reference
 
 lock: ## requirements.lock, from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv==0.13.9

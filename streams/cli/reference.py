@@ -1,0 +1,336 @@
+"""The reference pages that are made from the code: docs/topics.md, docs/configuration.md, docs/cli.md (`make docs`).
+
+What the code cannot say of a field stands here, with one example each; tests/test_docs.py holds the examples to the parsers
+and the pages to this module.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from models import config
+from models.repeats import ENTRY
+from models.topics import DAY_MS, FOR_EVER, TOPICS, Topic
+from streams.cli import canarec
+
+WIDTH = 100
+_MADE = "<!-- Made by `make docs`: changes here are lost. -->\n"
+
+
+class Field(NamedTuple):
+    """One field of a message. An optional one may be left out; in an answer it is left out where it says nothing."""
+
+    name: str
+    example: Any
+    about: str
+    optional: bool = False
+
+
+_REQUEST_ID = Field("request_id", "8d8072af-0926", "the asker's own; answered once")
+_USER_ID = Field("user_id", "42", "who")
+_MOVIE_ID = Field("movie_id", "377", "which movie; a whole number is read as its decimal text")
+_WHEN = "RFC 3339, UTC where no zone is given; or a number: seconds since 1970, milliseconds above 10¹¹"
+_TIMESTAMP = Field("timestamp", "2026-11-23T12:00:00Z", _WHEN + "; at most a day ahead of the broker's clock")
+_SAID_WHEN = Field("timestamp", "2026-11-23T12:00:00Z", _WHEN + "; checked, not used", optional=True)
+_SOURCE = {"topic": "recommendation-requests", "partition": 4, "offset": 12}
+
+_ANSWER = (
+    _REQUEST_ID,
+    Field("user_id", "42", "who asked; null where a rejected request names nobody"),
+    Field("status", "ok", "`ok`, `fallback` or `rejected`"),
+    Field("recommendations", ["377", "1259"], "movie ids, best first, none twice; empty for `rejected`"),
+    Field(
+        "scores",
+        [1.138, 1.042],
+        "one for each movie: the model's score; in a fallback the movie's interactions in the training data",
+    ),
+    Field("model_id", "als-64", "what the model is; null for `rejected`, and where the version could not be loaded"),
+    Field("model_version", "v1", "the version that the split chose, also of a fallback; null for `rejected`"),
+    Field("variant", "stable", "`stable` or `canary`; null for `rejected`"),
+    Field("source", _SOURCE, "where the request stands"),
+    Field("served_at", "2026-11-23T23:29:21.205Z", "the worker's clock"),
+    Field("latency_ms", 6, "from the broker's time of the request to `served_at`, whole milliseconds"),
+    Field("reason", "no_history", "why it is no plain `ok`: docs/operating.md lists every reason", optional=True),
+)
+
+FIELDS: Mapping[str, tuple[Field, ...]] = {
+    "watch-events": (
+        _USER_ID,
+        _MOVIE_ID,
+        Field("minute", 87, "the minute of the film that was reached, from 0 to `events.minute_max`"),
+        _TIMESTAMP,
+    ),
+    "rating-events": (
+        _USER_ID,
+        _MOVIE_ID,
+        Field("rating", 4.5, "on the scale from `events.rating_min` to `events.rating_max`"),
+        _TIMESTAMP,
+    ),
+    "user-profiles": (
+        _USER_ID,
+        Field("gender", "F", "`M`, `F`, other text, or null where it is unknown"),
+        Field("age", 35, "whole years, 0 to 150", optional=True),
+        Field("occupation", "writer", "text; a whole number is read as text", optional=True),
+    ),
+    "movie-catalog": (
+        _MOVIE_ID,
+        Field("title", "Speed", "at most 1,000 characters, without the year"),
+        Field("genres", ["Action", "Thriller"], "at most 50 names; may be empty"),
+        Field("year", 1994, "1800 to 2200", optional=True),
+        Field("popularity", 12.5, "a number of the data set's own, larger for more popular movies", optional=True),
+    ),
+    "recommendation-requests": (
+        _REQUEST_ID,
+        _USER_ID,
+        Field("n", 10, "how many movies, 1 to 100; 20 where it is left out", optional=True),
+        Field("genres", ["Drama", "War"], "only movies of any of these, whatever their case", optional=True),
+        Field(
+            "exclude_seen", True, "leave out what the user watched or rated; true where it is left out", optional=True
+        ),
+        _SAID_WHEN,
+    ),
+    "recommendation-feedback": (
+        Field("request_id", "8d8072af-0926", "which answer"),
+        Field("user_id", "42", "who", optional=True),
+        Field("selected", "377", "the movie that was chosen, or null for none", optional=True),
+        Field("satisfaction", 0.8, "0 to 1", optional=True),
+        _SAID_WHEN,
+    ),
+    "recommendations": _ANSWER,
+    "provenance": (
+        *_ANSWER,
+        Field(
+            "asked",
+            {"n": 5, "genres": None, "exclude_seen": True},
+            "what of the request shapes the list; null for `rejected`",
+        ),
+        Field("canary_percentage", 10.0, "of the configuration in force"),
+        Field("bucket", 5658, "0 to 9999, by the split's formula; null for `rejected`"),
+        Field("config_sha256", "213f1975…", "names `artifacts/configs/<sha256>.json`"),
+        Field("model_sha256", "a8647c10…", "of the model's `factors.npz`; null where no model was at hand"),
+        Field("data_version", "bae03ba2…", "what the model was trained on"),
+        Field("catalog_sha256", "901e4b8a…", "names `artifacts/catalogs/<sha256>.jsonl`"),
+        Field(
+            "history_offsets",
+            {"watch-events": {"0": 5}, "rating-events": {"0": 14283}},
+            "the list was made from every event below these offsets, and from no other",
+        ),
+    ),
+    "dead-letters": (
+        Field("source", _SOURCE, "where the refused message stands"),
+        Field("reason", "bad_n", "one of the reasons in docs/operating.md"),
+        Field("error", "n: 0 is not from 1 to 100", "one line: what was found, what was expected"),
+        Field(
+            "payload",
+            '{"request_id": "r1", "user_id": "42", "n": 0}',
+            "the original value as text, or in base64; null for a tombstone",
+        ),
+        Field("timestamp", "2026-11-23T23:29:23.963Z", "when it was refused, by the worker's clock"),
+        Field(
+            "payload_encoding",
+            "base64",
+            "there where `payload` is base64: the bytes were not UTF-8, or held a NUL",
+            optional=True,
+        ),
+    ),
+}
+
+NOT_WRITTEN = frozenset(
+    {"recommendation-quality", "feedback-loop-metrics", "fairness-metrics", "canary-events", "retraining-events"}
+)
+"""Topics that are made already and that no part of this version writes to."""
+
+LINES = (
+    "2022-11-14T12:23:12,596363,GET /data/m/snowpiercer+2013/16.mpg",
+    "2024-10-14T15:20:53,69835,GET /rate/like+water+for+chocolate+1992=3",
+    "2022-11-14T12:23:12.202,650856,recommendation request host:8082, status 200, result: shooter+2007, heat+1995, 102 ms",
+    "2022-11-14T12:24,596363,GET /create_account",
+)
+"""One line of each kind that `movielog` may hold."""
+
+_NOTES: Mapping[str, str] = {
+    "movielog": "Not JSON: text, one line a message. One example of each kind; the whole grammar stands at the top of `models/movielog.py`:\n\n"
+    "```text\n" + "\n".join(LINES) + "\n```\n\n"
+    "A watch and a rating become an event with the header `movielog`, which holds the line's topic, partition and offset. Results and new "
+    "accounts are counted (`canarec_movielog_lines_total`). Every other line is a dead letter.",
+    "user-profiles": "A null value deletes the user whose id is the message's key.",
+    "movie-catalog": "A null value deletes the movie whose id is the message's key: it is recommended no more.",
+    "recommendations": "Read it with `isolation.level=read_committed`: what an aborted transaction left behind is no answer.",
+    "provenance": "Every field of the answer, byte for byte, and what made it. Read it with `isolation.level=read_committed`.",
+    "dead-letters": "The message's own key and headers stay, and KIP-1034's are added: `__streams.errors.exception`, `…message`, `…topic`, "
+    "`…partition`, `…offset`.",
+    "canarec-answered": "Binary, for workers only: the next offset of the request partition with the same number (8 bytes, little-endian), then "
+    f"{ENTRY.itemsize} bytes for each id that was answered: hash of the id, hash of the content, offset of the request.",
+}
+
+
+_KINDS = {"integer": "whole number", "string": "text", "boolean": "true or false"}
+
+
+def topics() -> str:
+    """docs/topics.md."""
+    return "\n".join(
+        (
+            "# Topics\n",
+            _MADE,
+            "Values are UTF-8 JSON objects unless said otherwise. Unknown fields are ignored, and of a key that comes twice the last one "
+            "counts. Ids are text of 1 to 256 bytes without control characters. A topic can go by another name: `topics` in "
+            "[config.json](configuration.md). `canarec up`, `canarec worker` and `canarec import` make topics that are missing and change "
+            "none that is there.\n",
+            "Every topic has `message.timestamp.type=LogAppendTime`: the broker's clock stamps the messages "
+            "([why](decisions/0008-the-brokers-clock.md)). Keys are the user's id as text (catalogue: the movie's); answers do not depend on "
+            "which partition an event came in by.\n",
+            "| topic | direction | key | partitions | kept | for |",
+            "|---|---|---|---|---|---|",
+            *(_topic_row(topic) for topic in TOPICS.values()),
+            "",
+            *(section for topic in TOPICS.values() for section in _topic_section(topic)),
+        )
+    )
+
+
+def example(name: str) -> dict[str, Any]:
+    """A message with every field."""
+    return {field.name: field.example for field in FIELDS[name]}
+
+
+def configuration() -> str:
+    """docs/configuration.md."""
+    schema = config.schema()
+    definitions = schema["$defs"]
+    whole = definitions["Config"]["properties"]
+    lines = [
+        "# config.json\n",
+        _MADE,
+        "One file in the [home](operating.md#the-home). Every key may be left out. A key that is not in these tables is refused, and so is a "
+        "value out of range: `canarec config check` names its path. A worker looks at the file once a second; a bad change is "
+        "refused and the last good configuration stays in force.\n",
+        "A change of `canary` is in force within 5 s. A worker reads `topics`, `group_prefix`, `kafka`, `events`, `metrics` and, of "
+        "`serving`, everything but `deadline_ms` when it starts: stop it and start it again.\n",
+        "`config_sha256` is the SHA-256 of the file's own content as canonical JSON (sorted keys, no spaces) without `kafka` "
+        "([why](decisions/0007-what-a-configuration-is-called.md)).\n",
+        "`canarec config schema` prints the JSON Schema that this page is made from.\n",
+        "## The whole file\n",
+        *_keys({key: value for key, value in whole.items() if "$ref" not in value}),
+    ]
+    for key, value in whole.items():
+        if "$ref" in value:
+            lines += _section(key, definitions[value["$ref"].rpartition("/")[2]], definitions)
+    return "\n".join(lines)
+
+
+def cli() -> str:
+    """docs/cli.md."""
+    lines = [
+        "# Commands\n",
+        _MADE,
+        "`make run` and `make test` leave the command at `.venv/bin/canarec`. Exit codes: 0, done; 1, a failure at work; 2, a wrong call or "
+        "a wrong configuration; 130, stopped by Ctrl-C. Errors are one line on stderr.\n",
+    ]
+    for words, command in commands():
+        settings = {**canarec.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
+        context = click.Context(command, info_name=" ".join(words), **settings)
+        lines += [f"## {' '.join(words)}\n", "```text", command.get_help(context).rstrip(), "```\n"]
+    return "\n".join(lines)
+
+
+def commands(
+    words: tuple[str, ...] = ("canarec",), command: click.Command = canarec
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command with the words that call it, groups before what is in them."""
+    yield words, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            if found is not None and not found.hidden:
+                yield from commands((*words, name), found)
+
+
+PAGES = {"topics.md": topics, "configuration.md": configuration, "cli.md": cli}
+
+
+def write(folder: Path) -> list[Path]:
+    """Writes the pages that are not as they should be; those."""
+    written = []
+    for name, page in PAGES.items():
+        path, text = folder / name, page()
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+            written.append(path)
+    return written
+
+
+def _topic_row(topic: Topic) -> str:
+    direction = topic.direction + (", not written yet" if topic.name in NOT_WRITTEN else "")
+    return f"| [`{topic.name}`](#{topic.name}) | {direction} | {topic.key} | {topic.partitions} | {_kept(topic)} | {topic.about} |"
+
+
+def _kept(topic: Topic) -> str:
+    if topic.compacted:
+        return "compacted: the last value of each key"
+    return "for ever" if topic.retention_ms == FOR_EVER else f"{topic.retention_ms // DAY_MS} days"
+
+
+def _topic_section(topic: Topic) -> Iterator[str]:
+    yield f"## {topic.name}\n"
+    if topic.name in NOT_WRITTEN:
+        yield "The topic is made, so that it has its partitions; nothing writes to it yet.\n"
+    if note := _NOTES.get(topic.name):
+        yield note + "\n"
+    if fields := FIELDS.get(topic.name):
+        yield "| field | example | meaning |"
+        yield "|---|---|---|"
+        for field in fields:
+            left_out = " (may be missing)" if field.optional else ""
+            yield f"| `{field.name}`{left_out} | `{json.dumps(field.example, ensure_ascii=False)}` | {field.about} |"
+        yield ""
+
+
+def _section(key: str, definition: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[str]:
+    yield f"## {key}\n"
+    yield definition["description"] + "\n"
+    yield from _keys(definition["properties"])
+    for name, value in definition["properties"].items():
+        free = value.get("additionalProperties")
+        if isinstance(free, Mapping) and "$ref" in free:
+            yield from _section(f"{key}.{name}.*", definitions[free["$ref"].rpartition("/")[2]], definitions)
+
+
+def _keys(properties: Mapping[str, Any]) -> Iterator[str]:
+    yield "| key | value | default | meaning |"
+    yield "|---|---|---|---|"
+    for name, value in properties.items():
+        default = f"`{json.dumps(value['default'])}`" if "default" in value else "`v1` and `v2`"
+        yield f"| `{name}` | {_value(value)} | {default} | {value.get('description', '')} |"
+    yield ""
+
+
+def _value(value: Mapping[str, Any]) -> str:
+    if "enum" in value:
+        return " or ".join(f"`{json.dumps(each)}`" for each in value["enum"])
+    if "anyOf" in value:
+        return " or ".join(dict.fromkeys(_value(each) for each in value["anyOf"]))
+    free = value.get("additionalProperties")
+    if isinstance(free, Mapping):
+        return "{name: " + ("recipe" if "$ref" in free else _value(free)) + "}"
+    kind = _KINDS.get(value["type"], str(value["type"]))
+    return kind + "".join(
+        f", {sign} {value[bound]:,}"
+        for bound, sign in (
+            ("minimum", "≥"),
+            ("exclusiveMinimum", ">"),
+            ("maximum", "≤"),
+            ("exclusiveMaximum", "<"),
+        )
+        if bound in value
+    )
+
+
+if __name__ == "__main__":
+    for path in write(Path(sys.argv[1] if len(sys.argv) > 1 else "docs")):
+        print(path)
