@@ -68,8 +68,8 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
 
     algorithm: Annotated[Literal["als"], Meta(description="the learning algorithm")] = "als"
     factors: Annotated[int, Meta(ge=1, le=1024, description="dimensions of a user and of a movie")] = 64
-    regularization: Annotated[float, Meta(ge=0, description="lambda of the paper")] = 0.01
-    alpha: Annotated[float, Meta(gt=0, description="weight of a seen movie against an unseen one")] = 1.0
+    regularization: Annotated[float, Meta(ge=0, description="lambda of the paper")] = 16.0
+    alpha: Annotated[float, Meta(gt=0, description="weight of a seen movie against an unseen one")] = 0.6
     iterations: Annotated[int, Meta(ge=1, le=1000, description="alternations")] = 15
     popularity_damping: Annotated[
         float, Meta(ge=0, le=1, description="a movie's score is divided by (its interactions) to this power")
@@ -82,7 +82,7 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
 
     versions: Annotated[
         dict[VersionName, Recipe], Meta(min_length=1, description="recipe of each version, by its name")
-    ] = field(default_factory=lambda: {"v1": Recipe(), "v2": Recipe(factors=128)})
+    ] = field(default_factory=lambda: {"v1": Recipe(), "v2": Recipe(alpha=0.3, popularity_damping=0.3)})
 
 
 class Metrics(Struct, frozen=True, forbid_unknown_fields=True):

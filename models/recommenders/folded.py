@@ -5,6 +5,8 @@ its own history alone (`base.Recommender.users`), so a remembered vector is the 
 thread at a time.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 from models.recommenders.base import F32, Recommender, Rows
@@ -26,9 +28,7 @@ class FoldIns:
         """`Recommender.users` of the histories, (rows, f)."""
         self._forget_oldest()
         bounds = histories.indptr.tolist()
-        keys = [
-            histories.indices[first:last].tobytes() for first, last in zip(bounds[:-1], bounds[1:], strict=True)
-        ]
+        keys = [histories.indices[first:last].tobytes() for first, last in pairwise(bounds)]
         missing = [row for row, key in enumerate(keys) if not self._known(key)]
         if missing:
             new = self._recommender.users(_some(histories, missing))
