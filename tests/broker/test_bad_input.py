@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from models.errors import REASONS
+from models.topics import PARTITIONS
 
 NOW = time.time()
 MEGABYTE = 1_000_000
@@ -199,12 +200,12 @@ def outcome(installations):
         shop.ask("u1")  # the worker is there, genres are known
         places, turn = [], count()
         for case in CASES:
-            partition = 0 if case.topic == "movie-catalog" else next(turn) % 8
+            partition = 0 if case.topic == "movie-catalog" else next(turn) % PARTITIONS
             headers = [("trace", b"abc"), ("trace", b"\xff")]
             places.append(shop.publish(case.topic, case.value, case.key, partition, headers))
             shop.producer.poll(0)
         fresh, sentinels = {}, []
-        for partition in range(8):
+        for partition in range(PARTITIONS):
             fresh[f"u{partition}"] = "m100"
             for topic in (*GOOD, "movielog"):
                 if topic != "movie-catalog" or partition == 0:
@@ -212,7 +213,7 @@ def outcome(installations):
             event = {"user_id": f"u{partition}", "movie_id": "m100", "minute": 1, "timestamp": NOW}
             shop.publish("watch-events", event, partition=partition)
         shop.flush()
-        last = [shop.request(f"u{partition}", partition=partition, n=100) for partition in range(8)]
+        last = [shop.request(f"u{partition}", partition=partition, n=100) for partition in range(PARTITIONS)]
         shop.flush()
         shop.records_of(last)
 
@@ -285,7 +286,7 @@ def test_good_requests_behind_bad_ones_are_answered_in_every_partition_and_know_
 
 
 def test_nothing_else_was_refused_or_answered(outcome):
-    expected = sum(case.reason is not None for case in CASES) + 7 * 8 - 7  # one sentinel in each partition
+    expected = sum(case.reason is not None for case in CASES) + 6 * PARTITIONS + 1  # one sentinel in each partition
     assert sum(map(len, outcome.letters.values())) == expected
     known = {f"case-{number}" for number, case in enumerate(CASES) if case.readable} | set(outcome.last)
     assert len(outcome.answers.keys() - known) == 1  # the one that found the worker ready

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from models.topics import PARTITIONS
+
 FLAKY = str(Path(__file__).with_name("flaky_worker.py"))
 NAME = "flaky"  # of that worker
 
@@ -26,7 +28,8 @@ def shop(installations):
 def wave(shop, user, size=40):
     """Requests of this user among those of others, in all partitions."""
     asked = [
-        shop.request(user if number == size // 2 else f"u{number % 40}", partition=number % 8) for number in range(size)
+        shop.request(user if number == size // 2 else f"u{number % 40}", partition=number % PARTITIONS)
+        for number in range(size)
     ]
     shop.flush()
     return asked
@@ -40,7 +43,7 @@ def closed(shop):
 def answered_once(shop, asked):
     """Each of these requests has exactly one answer and one record, also once everything behind them was answered."""
     shop.records_of(asked)
-    shop.records_of([shop.request("u1", partition=partition) for partition in range(8)])
+    shop.records_of([shop.request("u1", partition=partition) for partition in range(PARTITIONS)])
     for topic in ("recommendations", "provenance"):
         found = [value["request_id"] for value in shop.everything(topic)]
         assert {request_id: found.count(request_id) for request_id in asked} == dict.fromkeys(asked, 1)
