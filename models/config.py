@@ -198,7 +198,8 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 def _refusal(raw: Any, error: str) -> BadConfig:
     """msgspec's error with the whole path: it writes `[...]` for a free name, and an unknown key only into its message."""
     at = _AT.fullmatch(error)
-    message, steps = error, []
+    message = error
+    steps: list[str] = []
     if at:
         message, path = at["message"], at["path"] + ("[...]" if at["key"] else "")
         for step in re.findall(r"\[\.\.\.\]|[^.\[]+", path):

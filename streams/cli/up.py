@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,11 +29,17 @@ LINE_EVERY_S = 5.0
 
 @click.command()
 @home_option
-@click.option("--bootstrap-servers", envvar="CANAREC_BOOTSTRAP_SERVERS", help="An existing cluster; without, a broker is started.")
+@click.option(
+    "--bootstrap-servers", envvar="CANAREC_BOOTSTRAP_SERVERS", help="An existing cluster; without, a broker is started."
+)
 @click.option("--port", default=DEFAULT_PORT, show_default=True, help="Port of the broker that is started.")
 @click.option("--data", type=click.Path(path_type=Path), help="A MovieLens folder; without, the simulator's history.")
-@click.option("--for", "seconds", type=click.FloatRange(min=0), help="End by itself so many seconds after it was ready.")
-@click.option("--traffic", type=click.FloatRange(min=0), help="Simulated requests a second; 0 for none (default: config.json).")
+@click.option(
+    "--for", "seconds", type=click.FloatRange(min=0), help="End by itself so many seconds after it was ready."
+)
+@click.option(
+    "--traffic", type=click.FloatRange(min=0), help="Simulated requests a second; 0 for none (default: config.json)."
+)
 @click.option("--metrics-port", type=int, help="Prometheus port of the worker (default 8000, or any free one).")
 def up(
     home: Home,
@@ -53,32 +58,52 @@ def up(
     Example:
       canarec up --data ml-latest-small --for 60
     """
-    console, ending = Console(), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ending.set())
-    begun = time.monotonic()
-    with contextlib.ExitStack() as running:
-        home.prepare()
-        applied = home.load()
-        if bootstrap_servers is None:
-            broker = running.enter_context(_broker(home, port, console))
-            bootstrap_servers = broker.bootstrap_servers
-        cluster = home.cluster(bootstrap_servers)
-        created = topics.ensure(cluster, applied)
-        console.print(f"topics: {len(created)} created" if created else "topics: all there")
-        _feed(cluster, applied, data, console)
-        _train(home, cluster, applied, console)
-        if ending.is_set():
-            return
-        url = running.enter_context(_worker(home, bootstrap_servers, metrics_port, console, ending))
-        _first_answer(cluster, applied, console, ending)
-        console.print(f"ready {time.monotonic() - begun:.1f} s after the start")
-        rate = applied.config.simulator.rate if traffic is None else traffic
-        if rate and not ending.is_set():
-            running.enter_context(_simulator(home, bootstrap_servers, rate))
-        _watch(console, url, bootstrap_servers, seconds, ending)
-        console.print("stopping: users, worker, broker …")
+        signal.signal(number, _interrupt)
+    console = Console()
+    with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as running:
+        _start_and_watch(running, console, home, bootstrap_servers, port, data, seconds, traffic, metrics_port)
     console.print("stopped, nothing is left running")
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """The first Ctrl-C or SIGTERM ends whatever is being done; from then on we are stopping, in order."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _start_and_watch(
+    running: contextlib.ExitStack,
+    console: Console,
+    home: Home,
+    bootstrap_servers: str | None,
+    port: int,
+    data: Path | None,
+    seconds: float | None,
+    traffic: float | None,
+    metrics_port: int | None,
+) -> None:
+    begun = time.monotonic()
+    home.prepare()
+    applied = home.load()
+    broker = None
+    if bootstrap_servers is None:
+        broker = running.enter_context(_broker(home, port, console))
+        bootstrap_servers = broker.bootstrap_servers
+    cluster = home.cluster(bootstrap_servers)
+    created = topics.ensure(cluster, applied)
+    console.print(f"topics: {len(created)} created" if created else "topics: all there")
+    _feed(cluster, applied, data, console)
+    _train(home, cluster, applied, console)
+    url = running.enter_context(_worker(home, bootstrap_servers, metrics_port, console))
+    _first_answer(cluster, applied, console)
+    console.print(f"ready {time.monotonic() - begun:.1f} s after the start")
+    rate = applied.config.simulator.rate if traffic is None else traffic
+    if rate:
+        running.enter_context(_simulator(home, bootstrap_servers, rate))
+    running.callback(console.print, "stopping: users, worker, broker …")
+    _watch(console, url, bootstrap_servers, seconds, broker)
 
 
 @contextlib.contextmanager
@@ -142,32 +167,28 @@ def _child(home: Home, name: str, command: list[str]) -> Iterator[processes.Proc
 
 
 @contextlib.contextmanager
-def _worker(
-    home: Home, bootstrap_servers: str, metrics_port: int | None, console: Console, ending: threading.Event
-) -> Iterator[str]:
+def _worker(home: Home, bootstrap_servers: str, metrics_port: int | None, console: Console) -> Iterator[str]:
     port = free_port(metrics_port)
     url = f"http://127.0.0.1:{port}/metrics"
     command = child_command("worker", home, bootstrap_servers, "--metrics-port", str(port))
     with _child(home, "worker", command) as process:
         until = time.monotonic() + READY_S
-        while not ending.is_set():
+        while True:
             if process.poll() is not None:
                 raise CanarecError(f"the worker ended: see {home.artifacts / 'logs' / 'worker.log'}")
             if (found := summary.scrape(url)) and found.ready:
                 break
             if time.monotonic() > until:
                 raise CanarecError(f"the worker is not ready: see {home.artifacts / 'logs' / 'worker.log'}")
-            ending.wait(0.1)
+            time.sleep(0.1)
         console.print(f"worker: metrics at {url}, log in {home.artifacts / 'logs' / 'worker.log'}")
         yield url
 
 
-def _first_answer(cluster: Cluster, applied: Applied, console: Console, ending: threading.Event) -> None:
+def _first_answer(cluster: Cluster, applied: Applied, console: Console) -> None:
     """One request through everything: only then are we ready."""
     from streams.ask import ask
 
-    if ending.is_set():
-        return
     begun = time.monotonic()
     answer = ask(cluster, applied, {"user_id": "1", "n": 5}, timeout_s=60)
     console.print(
@@ -183,18 +204,24 @@ def _simulator(home: Home, bootstrap_servers: str, rate: float) -> Iterator[None
         yield
 
 
-def _watch(
-    console: Console, url: str, bootstrap_servers: str, seconds: float | None, ending: threading.Event
-) -> None:
+def _watch(console: Console, url: str, bootstrap_servers: str, seconds: float | None, broker: Broker | None) -> None:
+    """The live summary until the time is over; CanarecError when the broker ends by itself."""
     until = time.monotonic() + seconds if seconds is not None else float("inf")
+
+    def still_running(longest_s: float) -> bool:
+        if broker is not None and (failure := broker.failure()):
+            raise failure
+        time.sleep(max(0.0, min(longest_s, until - time.monotonic())))
+        return time.monotonic() < until
+
     elsewhere = "" if bootstrap_servers.endswith(f":{DEFAULT_PORT}") else f" --bootstrap-servers {bootstrap_servers}"
     hints = [f".venv/bin/canarec recommend 42 -n 10{elsewhere}", "Ctrl-C ends everything"]
     if console.is_terminal:
         with Live(summary.screen(None, url, hints), console=console, refresh_per_second=2) as live:
-            while time.monotonic() < until and not ending.wait(min(1.0, max(0.0, until - time.monotonic()))):
+            while still_running(1.0):
                 live.update(summary.screen(summary.scrape(url), url, hints))
         return
     console.print("; ".join(f"try: {hint}" for hint in hints), soft_wrap=True)
-    while time.monotonic() < until and not ending.wait(min(LINE_EVERY_S, max(0.0, until - time.monotonic()))):
+    while still_running(LINE_EVERY_S):
         console.print(summary.line(summary.scrape(url)), soft_wrap=True, highlight=False)
     console.print(summary.screen(summary.scrape(url), url, hints))
