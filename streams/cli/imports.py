@@ -18,7 +18,12 @@ BAD_LINES_SHOWN = 20
 
 @click.group("import")
 def import_() -> None:
-    """Publish a data set, or a movie service's log, as events."""
+    """Publish a data set, or a movie service's log, as events.
+
+    \b
+    Example:
+      canarec import movielens ml-latest-small
+    """
 
 
 @import_.command()

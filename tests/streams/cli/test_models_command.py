@@ -1,0 +1,106 @@
+"""`canarec models`: what is listed, shown and verified, and what it says where something is wrong."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.recommenders import store
+from models.recommenders.als import Als
+from models.recommenders.base import Rows
+from models.recommenders.popular import counts
+from streams.cli import main
+from streams.home import Home
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A home with v1 and v10."""
+    home = Home(tmp_path)
+    rows = Rows.of([[0, 1], [1, 2], [0, 2], [3]])
+    figure = {"value": 0.25, "low": 0.2, "high": 0.3}
+    for version in ("v10", "v1"):
+        recipe = {"factors": 2, "regularization": 1.0, "alpha": 1.0, "iterations": 2}
+        store.write(
+            home.models,
+            Als.fit(rows, 4, recipe, 0),
+            ("a", "b", "c", "d"),
+            np.asarray(counts(rows, 4)),
+            store.Metadata(
+                model_id="als-2",
+                model_version=version,
+                training_method={"algorithm": "als", **recipe},
+                data_version={"md5": "0" * 32},
+                evaluation={
+                    "model": {"ndcg_at_20": figure},
+                    "popularity": {"ndcg_at_20": figure},
+                    "ndcg_ratio": figure,
+                },
+                dvc_ref=None,
+                code_version="0",
+                created_at="2026-11-23T12:34:56Z",
+                files={},
+            ),
+        )
+    return home
+
+
+def canarec(*arguments: str) -> int:
+    """The exit code."""
+    try:
+        main(list(arguments))
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+def test_list_names_versions_in_order_with_their_part_and_figures(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert canarec("models", "list", "--home", str(home.path)) == 0
+    shown = capsys.readouterr().out
+    assert shown.index("v1 ") < shown.index("v10 ")
+    assert "stable, 90 %" in shown
+    assert "0.250 (0.200–0.300)" in shown
+    assert "2026-11-23 12:34" in shown
+
+
+def test_one_damaged_version_does_not_hide_the_others(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    (home.models / "v10" / store.METADATA).write_text("{}")
+    assert canarec("models", "list", "--home", str(home.path)) == 0
+    shown = capsys.readouterr().out
+    assert "stable, 90 %" in shown
+    assert "damaged" in shown
+
+
+def test_no_models_is_said_and_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert canarec("models", "list", "--home", str(tmp_path)) == 0
+    assert canarec("models", "verify", "--home", str(tmp_path)) == 0
+    assert capsys.readouterr().out.count("no models in") == 2
+
+
+def test_show_is_the_metadata(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    assert canarec("models", "show", "v1", "--home", str(home.path)) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((home.models / "v1" / store.METADATA).read_text())
+
+
+def test_a_version_that_is_not_there_is_one_line(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    assert canarec("models", "show", "v2", "--home", str(home.path)) == 1
+    said = capsys.readouterr().err.strip()
+    assert len(said.splitlines()) == 1
+    assert "v2" in said
+    assert "v1, v10" in said
+
+
+def test_verify_finds_every_damage_one_line_each(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    assert canarec("models", "verify", "--home", str(home.path)) == 0
+    assert "v1, v10: as they were written" in capsys.readouterr().out
+    factors = home.models / "v1" / store.FACTORS
+    factors.write_bytes(factors.read_bytes()[:-1])
+    (home.models / "v10" / "stranger.txt").write_text("")
+    assert canarec("models", "verify", "--home", str(home.path)) == 1
+    problems = capsys.readouterr().out.splitlines()
+    assert len(problems) == 2
+    assert str(factors) in problems[0]
+    assert "stranger.txt" in problems[1]
