@@ -119,7 +119,9 @@ def _score_batch(decisions: list[Decision], rows: list[int], cut: Cut, world: Wo
     recommender = servable.model.recommender
     histories = _histories(rows, cut, servable)
     users = servable.folded.users(histories)
-    if not np.isfinite(users).all():  # a history that could not be folded in has no list, which must not pass for an empty one
+    if not np.isfinite(
+        users
+    ).all():  # a history that could not be folded in has no list, which must not pass for an empty one
         raise ValueError("a user's factors are not finite")
     lists = recommender.top(
         users,

@@ -89,7 +89,8 @@ class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
     """How outcomes are measured."""
 
     horizon_s: Annotated[
-        int, Meta(ge=1, le=90 * 86_400, description="an answer is a hit if a listed movie is watched within these seconds")
+        int,
+        Meta(ge=1, le=90 * 86_400, description="an answer is a hit if a listed movie is watched within these seconds"),
     ] = 1_800
 
 
@@ -109,7 +110,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     canary: Canary = Canary()
     topics: Annotated[
         dict[str, Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$")]],
-        Meta(description="another name for a topic of the contract: {\"watch-events\": \"prod.watch\"}"),
+        Meta(description='another name for a topic of the contract: {"watch-events": "prod.watch"}'),
     ] = {}
     group_prefix: Annotated[
         str,

@@ -62,7 +62,9 @@ TOPICS: dict[str, Topic] = {
             "what became of each answer",
             retention_ms=90 * DAY_MS,
         ),
-        Topic("feedback-loop-metrics", "out", "variant", "exposure by window and variant", 1, retention_ms=365 * DAY_MS),
+        Topic(
+            "feedback-loop-metrics", "out", "variant", "exposure by window and variant", 1, retention_ms=365 * DAY_MS
+        ),
         Topic("fairness-metrics", "out", "variant", "groups by window and variant", 1, retention_ms=365 * DAY_MS),
         Topic("canary-events", "out", "none", "configurations applied, verdicts, steps", 1),
         Topic("retraining-events", "out", "none", "trainings begun, skipped, finished, failed", 1),

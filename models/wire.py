@@ -52,9 +52,7 @@ class Limits(msgspec.Struct, frozen=True):
 def watch(value: bytes | None, kafka_ms: int, limits: Limits) -> Watch:
     """A watch event. `kafka_ms` is the message's own time: an event more than a day ahead of it is refused."""
     fields = _object(value)
-    return Watch(
-        _id(fields, "user_id"), _id(fields, "movie_id"), _minute(fields, limits), _past(fields, kafka_ms)
-    )
+    return Watch(_id(fields, "user_id"), _id(fields, "movie_id"), _minute(fields, limits), _past(fields, kafka_ms))
 
 
 def rating(value: bytes | None, kafka_ms: int, limits: Limits) -> Rating:
@@ -96,7 +94,8 @@ def movie(value: bytes | None) -> Movie:
     if year is not None and (type(year) is not int or not 1800 <= year <= 2200):
         _wrong_type("year", year, "a whole number from 1800 to 2200")
     if popularity is not None and (
-        type(popularity) not in (int, float) or not abs(popularity) <= sys.float_info.max  # 400 digits are a whole number
+        type(popularity) not in (int, float)
+        or not abs(popularity) <= sys.float_info.max  # 400 digits are a whole number
     ):
         _wrong_type("popularity", popularity, "a number")
     return Movie(

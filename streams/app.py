@@ -65,7 +65,7 @@ class Parts:
     def __init__(self, home: Home, cluster: Cluster, applied: Applied, name: str, on_fatal: Callable[[], None]) -> None:
         self.known = Known(cluster, applied, home.snapshots / name, on_fatal=on_fatal)
         self.outcomes = LiveOutcomes(cluster, applied, self.known, on_fatal=on_fatal)
-        self._make_worlds = lambda: Worlds(home, applied, self.known)
+        self._make_worlds: Callable[[], Worlds] = lambda: Worlds(home, applied, self.known)
         self.requests = self.requests_of(cluster, applied, self.known, self.outcomes, name=name, on_fatal=on_fatal)
         self.events = Events(cluster, applied, self.known, name=name, on_fatal=on_fatal)
         self.movielog = Movielog(cluster, applied, name=name, on_fatal=on_fatal)
@@ -128,7 +128,7 @@ class Parts:
 def build_app(home: Home, cluster: Cluster, applied: Applied, name: str, parts: type[Parts] = Parts) -> Worker:
     """A worker's app, of these parts. The topics must exist (`streams.topics.ensure`)."""
     sys.setswitchinterval(0.0005)  # short turns: a thread that waits for Kafka must not wait for the interpreter
-    app = Worker(  # type: ignore[no-untyped-call]  # the library's
+    app = Worker(
         applied.group("reference"),
         store="memory://",
         autodiscover=False,
@@ -139,5 +139,3 @@ def build_app(home: Home, cluster: Cluster, applied: Applied, name: str, parts: 
     app.parts = parts(home, cluster, applied, name, on_fatal=lambda: os._exit(FATAL_EXIT))
     app.parts.declare(app)
     return app
-
-

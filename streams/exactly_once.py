@@ -311,8 +311,12 @@ class ExactlyOnce:
         begun, waiting = time.monotonic(), False
         while True:
             found = self._wait_stable(places)
-            stale = [o for o in found if 0 <= o.offset < bounds.get((o.topic, o.partition), 0) or
-                     o.offset < 0 < bounds.get((o.topic, o.partition), 0)]
+            stale = [
+                o
+                for o in found
+                if 0 <= o.offset < bounds.get((o.topic, o.partition), 0)
+                or o.offset < 0 < bounds.get((o.topic, o.partition), 0)
+            ]
             if not stale:
                 break
             if time.monotonic() - begun > UNSTABLE_S:
@@ -320,7 +324,9 @@ class ExactlyOnce:
                 break
             if not waiting:
                 waiting = True
-                self._log.warning("the coordinator answers from the past", stale={f"{o.topic}-{o.partition}": o.offset for o in stale})
+                self._log.warning(
+                    "the coordinator answers from the past", stale={f"{o.topic}-{o.partition}": o.offset for o in stale}
+                )
             time.sleep(0.1)
         for one in found:
             known = bounds.get((one.topic, one.partition), 0)
@@ -334,9 +340,7 @@ class ExactlyOnce:
         begun, fenced = time.monotonic(), False
         while True:
             try:
-                found = self._consumer.committed(
-                    [TopicPartition(p.topic, p.partition) for p in places], timeout=0.5
-                )
+                found = self._consumer.committed([TopicPartition(p.topic, p.partition) for p in places], timeout=0.5)
                 for one in found:
                     if one.error:
                         raise KafkaException(one.error)

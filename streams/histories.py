@@ -35,9 +35,7 @@ SNAPSHOT_EVENTS = 50_000  # fewer new events than this are quicker read again th
 class Known:
     """Histories, profiles and catalogue with the offsets they were made from. One lock, the tail's, guards them all."""
 
-    def __init__(
-        self, cluster: Cluster, applied: Applied, folder: Path, *, on_fatal: Callable[[], None]
-    ) -> None:
+    def __init__(self, cluster: Cluster, applied: Applied, folder: Path, *, on_fatal: Callable[[], None]) -> None:
         self.ids = Ids()  # of movies: shared by histories, catalogue and models
         self.histories = Histories(self.ids)
         self.profiles: dict[str, Profile] = {}
@@ -193,7 +191,9 @@ class Known:
             cuts = {
                 topic: snapshots.TopicCut(
                     {
-                        partition: snapshots.PartitionCut(self.tail.positions[topic, partition], identity.lows[partition])
+                        partition: snapshots.PartitionCut(
+                            self.tail.positions[topic, partition], identity.lows[partition]
+                        )
                         for partition in identity.lows
                     },
                     identity.id,
@@ -210,9 +210,7 @@ class Known:
         self._saved_events, self._saved_at = events, time.monotonic()
 
 
-def _parsed(
-    messages: list[Message], parse: Callable[[Message], Watch | Rating]
-) -> list[Watch | Rating]:
+def _parsed(messages: list[Message], parse: Callable[[Message], Watch | Rating]) -> list[Watch | Rating]:
     events = []
     for message in messages:
         try:

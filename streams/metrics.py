@@ -5,10 +5,15 @@ from prometheus_client import Counter, Gauge, Histogram
 _LATENCY = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _SHORT = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
-REQUESTS = Counter("canarec_requests", "Requests by outcome: ok, fallback or rejected", ("model_version", "variant", "outcome"))
+REQUESTS = Counter(
+    "canarec_requests", "Requests by outcome: ok, fallback or rejected", ("model_version", "variant", "outcome")
+)
 REPEATED = Counter("canarec_repeated_requests", "Requests whose id had been answered before")
 LATENCY = Histogram(
-    "canarec_request_latency_seconds", "From the broker's time of a request to its answer's commit", ("variant",), buckets=_LATENCY
+    "canarec_request_latency_seconds",
+    "From the broker's time of a request to its answer's commit",
+    ("variant",),
+    buckets=_LATENCY,
 )
 SCORING = Histogram("canarec_scoring_seconds", "Fold-in and top n of one batch", buckets=_SHORT)
 BATCH = Histogram("canarec_batch_requests", "Requests in one batch", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512))
@@ -18,13 +23,21 @@ MODEL_INFO = Gauge("canarec_model_info", "1 for each model in use", ("model_vers
 CONFIG_INFO = Gauge("canarec_config_info", "1 for the configuration in force", ("config_sha256",))
 CONFIG_REFUSED = Counter("canarec_config_refused", "Changes of config.json that were refused")
 DEAD_LETTERS = Counter("canarec_dead_letters", "Messages refused", ("topic", "reason"))
-LAG = Gauge("canarec_consumer_lag", "Messages between the group's position and the topic's end, in this worker's partitions", ("topic",))
+LAG = Gauge(
+    "canarec_consumer_lag",
+    "Messages between the group's position and the topic's end, in this worker's partitions",
+    ("topic",),
+)
 EVENTS = Counter("canarec_events", "Events applied to the histories", ("topic",))
 USERS = Gauge("canarec_history_users", "Users with a history")
 INTERACTIONS = Gauge("canarec_history_interactions", "Interactions in all histories")
 SNAPSHOTS = Counter("canarec_snapshots", "Snapshots of the histories", ("outcome",))
 CTR = Gauge("canarec_ctr", "Answers with a selection / answers shown, of this worker's answers", ("variant",))
-HIT_RATE = Gauge("canarec_hit_rate", "Answers followed within the horizon by a watch of a listed movie / answers past it", ("variant",))
+HIT_RATE = Gauge(
+    "canarec_hit_rate",
+    "Answers followed within the horizon by a watch of a listed movie / answers past it",
+    ("variant",),
+)
 SATISFACTION = Gauge("canarec_satisfaction", "Mean satisfaction, 0 to 1", ("group", "variant"))
 SATISFACTION_RATIO = Gauge("canarec_satisfaction_ratio", "Mean satisfaction of M / mean of F", ("variant",))
 UNKNOWN_MOVIES = Counter("canarec_unknown_movies", "Events that name a movie the catalogue does not have", ("topic",))

@@ -28,9 +28,7 @@ CAPACITY = 100_000  # answers waited for at once
 class LiveOutcomes:
     """Outcomes behind a lock: the scoring thread, the readers and the clock all write."""
 
-    def __init__(
-        self, cluster: Cluster, applied: Applied, known: Known, *, on_fatal: Callable[[], None]
-    ) -> None:
+    def __init__(self, cluster: Cluster, applied: Applied, known: Known, *, on_fatal: Callable[[], None]) -> None:
         self._known = known
         self._lock = threading.Lock()
         self._outcomes = Outcomes(applied.config.metrics.horizon_s * 1000, CAPACITY)

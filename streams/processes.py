@@ -89,7 +89,7 @@ _forker_lock = threading.Lock()
 
 
 def _in_the_forking_thread(fork: Callable[[], Process]) -> Process:
-    global _forker, _jobs
+    global _forker, _jobs  # noqa: PLW0603 - one for the process, as the kernel has it
     with _forker_lock:
         if _forker is None or _forker[0] != os.getpid():  # a forked copy of this process has no threads but one
             _jobs = queue.SimpleQueue()

@@ -95,8 +95,11 @@ class Tail:
         High watermarks, or, `committed`, the last stable offsets: as far as a committed reader can see.
         """
         isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-        return self._ask(OffsetSpec.latest(),  # type: ignore[no-untyped-call]  # the library's
-            self.places if places is None else places, isolation)
+        return self._ask(
+            OffsetSpec.latest(),  # type: ignore[no-untyped-call]  # the library's
+            self.places if places is None else places,
+            isolation,
+        )
 
     def _ask(
         self, spec: OffsetSpec, places: Iterable[Place], isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED

@@ -151,5 +151,3 @@ def free_port(wanted: int | None) -> int:
                 continue
             return int(probe.getsockname()[1])
     raise CanarecError("no free port for metrics")
-
-

@@ -33,9 +33,7 @@ LINE_HEADER = "movielog"  # topic-partition-offset of the line: a fold counts a 
 class Movielog:
     """Lines in, events and dead letters out. One for each worker."""
 
-    def __init__(
-        self, cluster: Cluster, applied: Applied, *, name: str, on_fatal: Callable[[], None]
-    ) -> None:
+    def __init__(self, cluster: Cluster, applied: Applied, *, name: str, on_fatal: Callable[[], None]) -> None:
         self._limits = applied.config.events.limits()
         self._dead_letters = applied.topic("dead-letters")
         self._topics: dict[type, str] = {Watch: applied.topic("watch-events"), Rating: applied.topic("rating-events")}

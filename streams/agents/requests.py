@@ -163,9 +163,7 @@ class Requests:
             if request_id is not None:
                 nothing_read = nothing_read or self.known.cut([])
                 user_id = request.user_id if request else wire.readable_user_id(message.value())
-                both = rejection(
-                    request_id, user_id, where, at, refused.reason, nothing_read.offsets, world, _now_ms()
-                )
+                both = rejection(request_id, user_id, where, at, refused.reason, nothing_read.offsets, world, _now_ms())
                 outputs += self._both(both, user_id, where)
                 tally.append(("none", "none", "rejected", at))
         return questions, outputs, tally, entries

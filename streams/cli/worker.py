@@ -10,12 +10,12 @@ from streams.home import Home
 
 @click.command()
 @cluster_options
-@click.option("--metrics-port", type=int, help="Prometheus port (default 8000, or any free one if it is taken; 0: any free one).")
+@click.option(
+    "--metrics-port", type=int, help="Prometheus port (default 8000, or any free one if it is taken; 0: any free one)."
+)
 @click.option("--name", help="Unique in the group (default: one kept in the home).")
 @click.option("--child", hidden=True, help="The worker itself, under this claimed name.")
-def worker(
-    home: Home, bootstrap_servers: str, metrics_port: int | None, name: str | None, child: str | None
-) -> None:
+def worker(home: Home, bootstrap_servers: str, metrics_port: int | None, name: str | None, child: str | None) -> None:
     """One stream worker, supervised. Start as many as there are partitions, on as many machines.
 
     \b
