@@ -1,11 +1,13 @@
 """One question and its answer, as any client of the topics has it: no group, nothing left behind. Also the catalogue as it is."""
 
+import contextlib
 import json
 import time
 import uuid
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from models import wire
@@ -13,6 +15,10 @@ from models.config import Applied
 from models.errors import BadMessage, CanarecError
 from models.events import Movie
 from streams.clients import Cluster, high_watermarks, messages, whole
+
+
+class _About(msgspec.Struct):
+    request_id: str | None = None
 
 
 class NoAnswer(CanarecError):
@@ -118,7 +124,10 @@ def _next(consumer: Consumer, request_id: str, until: float) -> tuple[str, bytes
             if error.fatal():
                 raise KafkaException(error)
             continue
-        value = message.value()
-        if value is not None and json.loads(value).get("request_id") == request_id:
-            return str(message.topic()), value
+        value = message.value() or b""
+        with contextlib.suppress(
+            msgspec.DecodeError, UnicodeDecodeError
+        ):  # what others write there is not ours to judge
+            if msgspec.json.decode(value, type=_About).request_id == request_id:
+                return str(message.topic()), value
     raise TimeoutError

@@ -9,7 +9,7 @@ import re
 import secrets
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -137,7 +137,9 @@ class Counts:
     rated: int = 0
     given_up: int = 0  # requests whose answer was not waited for any longer
     failed: int = 0  # messages that Kafka did not take
-    latency_ms: list[float] = field(default_factory=list)  # of the newest answers, from when they were due
+    latency_ms: deque[float] = field(
+        default_factory=lambda: deque(maxlen=1_000)
+    )  # of the newest answers, since they were due
 
     def line(self) -> str:
         shown = self.answered - self.rejected
@@ -264,7 +266,10 @@ class Simulation:
                 if error.fatal():
                     raise KafkaException(error)
                 continue
-            answer = msgspec.json.decode(message.value() or b"", type=_Answered)
+            try:
+                answer = msgspec.json.decode(message.value() or b"", type=_Answered)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue  # no answer of ours
             asked = self._waiting.pop(answer.request_id, None)
             if asked is not None:
                 self._react(asked, answer)
@@ -274,7 +279,6 @@ class Simulation:
         counts.answered += 1
         counts.fallbacks += answer.status == "fallback"
         counts.latency_ms.append(1000 * (time.monotonic() - asked.due))
-        del counts.latency_ms[:-1_000]
         if answer.status == "rejected":
             counts.rejected += 1
             return

@@ -1,6 +1,7 @@
 """`canarec recommend` against a real worker: the table, the answer as it came, why a movie is there, and when nobody answers."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -107,6 +108,19 @@ def test_a_history_is_as_of_the_recorded_offsets(shop):
 def test_an_explanation_needs_no_history(shop, capsys):
     recommend(shop, "stranger", "--explain", "-n", "3")
     assert "because of" not in capsys.readouterr().out
+
+
+def test_what_others_write_among_the_answers_does_no_harm(installations):
+    with installations() as shop, ThreadPoolExecutor(1) as pool:
+        request = {"request_id": "mine", "user_id": "u1"}
+        asking = pool.submit(ask.ask, shop.cluster, shop.applied, request, 30)
+        shop.wait(lambda: shop.committed("recommendation-requests"), "the request")
+        for junk in (b"\xff", b"[]", b"{", b'{"request_id": 7}', b"", None):
+            shop.publish("recommendations", junk, None, 3)
+        shop.publish("recommendations", {"request_id": "another's"}, None, 3)
+        shop.publish("recommendations", request, None, 3)
+        shop.flush()
+        assert asking.result() == request
 
 
 def test_the_catalogue_is_read_whole(shop):

@@ -1,5 +1,6 @@
 """The simulator without a broker: who is named by --users, and the line that a person reads."""
 
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,9 @@ def test_a_line_without_answers_divides_by_nothing() -> None:
 
 
 def test_click_through_is_over_what_was_shown() -> None:
-    counts = Counts(asked=12, answered=11, fallbacks=2, rejected=1, selections=5, latency_ms=[10.0, 30.0], failed=3)
+    counts = Counts(
+        asked=12, answered=11, fallbacks=2, rejected=1, selections=5, latency_ms=deque([10.0, 30.0]), failed=3
+    )
     assert counts.line() == (
         "asked 12, answered 11 (18.2 % fallback, 1 rejected), click-through 50.0 %, watched 0, rated 0, "
         "median 20 ms, 3 not taken by Kafka"
