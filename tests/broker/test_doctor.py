@@ -63,7 +63,7 @@ def test_fewer_partitions_for_answers_than_for_requests_is_a_failure(home, clust
     topics.ensure(cluster, applied)
     (check,) = checks(home, cluster, "topics")
     assert check.verdict == "fail"
-    assert f"{few}: partitions is 2, expected at least 8" in check.found
+    assert f"{few}: partitions is 2, expected at least {TOPICS['recommendation-requests'].partitions}" in check.found
 
 
 def test_the_command_ends_with_1_only_where_something_failed(home, cluster, capsys):

@@ -116,9 +116,9 @@ def test_what_others_write_among_the_answers_does_no_harm(installations):
         asking = pool.submit(ask.ask, shop.cluster, shop.applied, request, 30)
         shop.wait(lambda: shop.committed("recommendation-requests"), "the request")
         for junk in (b"\xff", b"[]", b"{", b'{"request_id": 7}', b"", None):
-            shop.publish("recommendations", junk, None, 3)
-        shop.publish("recommendations", {"request_id": "another's"}, None, 3)
-        shop.publish("recommendations", request, None, 3)
+            shop.publish("recommendations", junk, None, 0)
+        shop.publish("recommendations", {"request_id": "another's"}, None, 0)
+        shop.publish("recommendations", request, None, 0)
         shop.flush()
         assert asking.result() == request
 
