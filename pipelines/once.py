@@ -60,7 +60,7 @@ class Once:
         consumer = self._reader()
         try:
             bounds, counts = _bounds(consumer, topic), None
-            for place in consumer.committed([TopicPartition(topic, p) for p in bounds], timeout=_WAIT_S):
+            for place in _committed(consumer, [TopicPartition(topic, p) for p in bounds]):
                 metadata = place.metadata or ""
                 if place.offset < 0 or not metadata.startswith(_FINISHED):
                     return None
@@ -198,6 +198,19 @@ class _Lines:
     def __contains__(self, line: int) -> bool:
         byte = line >> 3
         return byte < len(self._bits) and bool(self._bits[byte] >> (line & 7) & 1)
+
+
+def _committed(consumer: Consumer, places: list[TopicPartition]) -> list[TopicPartition]:
+    """What is committed. A broker that has just started may not know its groups for a moment."""
+    until = time.monotonic() + _WAIT_S
+    while True:
+        try:
+            found: list[TopicPartition] = consumer.committed(places, timeout=_WAIT_S)
+            return found
+        except KafkaException as error:
+            if time.monotonic() > until or not error.args[0].retriable():
+                raise
+            time.sleep(0.1)
 
 
 def _all_of(consumer: Consumer, topic: str, looking: Callable[[int, int], None]) -> Iterator[Message]:

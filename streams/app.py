@@ -15,7 +15,7 @@ import faust
 import structlog
 from faust.app.base import BootStrategy
 
-from models.config import Applied
+from models.config import Applied, Config
 from streams import metrics
 from streams.agents.events import Events
 from streams.agents.movielog import Movielog
@@ -68,7 +68,7 @@ class Parts:
         self._make_worlds: Callable[[], Worlds] = lambda: Worlds(home, applied, self.known)
         self.requests = self.requests_of(cluster, applied, self.known, self.outcomes, name=name, on_fatal=on_fatal)
         self.events = Events(cluster, applied, self.known, name=name, on_fatal=on_fatal)
-        self.movielog = Movielog(cluster, applied, name=name, on_fatal=on_fatal)
+        self.movielog = Movielog(cluster, applied, self.known, name=name, on_fatal=on_fatal)
         self.pipes = (self.requests.pipe, self.events.pipe, self.movielog.pipe)
         self._ending, self._house = False, threading.Lock()
 
@@ -103,9 +103,17 @@ class Parts:
         with self._house:
             if self._ending:
                 return
-            self.requests.worlds.refresh()
+            if self.requests.worlds.refresh():
+                self._apply(self.requests.worlds.current.applied.config)
             if show:
                 self._show()
+
+    def _apply(self, config: Config) -> None:
+        """What a new configuration changes beside the World."""
+        self.known.wait_s = config.serving.freshness_wait_ms / 1000
+        self.requests.pipe.batch_size = config.serving.batch_size
+        self.requests.answered.resize(config.serving)
+        self.outcomes.set_horizon(config.metrics.horizon_s)
 
     def _show(self) -> None:
         self.outcomes.show()

@@ -15,6 +15,13 @@ from models.errors import CanarecError
 ENVIRONMENT_PREFIX = "CANAREC_KAFKA_"
 MAX_MESSAGE_BYTES = 8 * 1_048_576  # the largest dead letter (models.topics)
 
+# Promises stand on these: what config.json or the environment says of them is not taken.
+OURS = frozenset(
+    {"bootstrap.servers", "group.id", "group.instance.id", "transactional.id", "isolation.level", "enable.auto.commit"}
+    | {"enable.auto.offset.store", "enable.idempotence", "enable.partition.eof", "auto.offset.reset"}
+    | {"partition.assignment.strategy"}
+)
+
 _LOG = logging.getLogger("librdkafka")
 
 
@@ -45,7 +52,7 @@ class Cluster:
         return cls(bootstrap_servers, {**kafka, **named})
 
     def settings(self, **own: Any) -> dict[str, Any]:
-        """librdkafka settings: ours (underscores for dots), over them whatever the user set."""
+        """librdkafka settings: ours (underscores for dots), over them what the user set, but for `OURS`."""
         ours = {name.replace("_", "."): value for name, value in own.items()}
         return {
             "bootstrap.servers": self.bootstrap_servers,
@@ -53,7 +60,7 @@ class Cluster:
             "reconnect.backoff.max.ms": 1_000,
             "socket.nagle.disable": True,
             **ours,
-            **self.properties,
+            **{name: value for name, value in self.properties.items() if name not in OURS},
         }
 
     def consumer(self, **own: Any) -> Consumer:

@@ -17,6 +17,7 @@ import time
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import structlog
@@ -35,7 +36,9 @@ BATCHES_AHEAD = 6
 STALLED_S = 10.0
 HANGING_S = 20.0
 LAG_EVERY_S = 2.0
+SCHEMA: tuple[str, str | bytes | None] = ("schema", b"1")  # header of every message: the version of its fields
 MARKERS = 2  # so small a hole is a transactional requester's control records: no reason to read again
+UNREACHABLE_S = 3.0  # longer, and the group would think that we are dead: the rewind tries again
 UNSTABLE_S = 18.0  # a transaction that nobody ends is ended by the broker within 5 + 10 s
 FATAL_EXIT = 70
 
@@ -248,9 +251,15 @@ class ExactlyOnce:
         begun = time.monotonic()
         metadata = consumer.consumer_group_metadata()  # first: what is read from here on must not be older than it
         self._close(5)
-        offsets = self._settled(places) if places else []
+        self._rewind_due = True
+        try:
+            offsets = self._settled(places) if places else []
+        except (KafkaException, TimeoutError) as error:
+            self._log.warning("assigned, but the offsets are not to be had yet", error=str(error))
+            consumer.assign(places)  # nothing is put into a batch before a rewind has found them
+            return
         consumer.assign(offsets)
-        self._rewind_due = not self._open(metadata, offsets)
+        self._open(metadata, offsets)
         self._log.info(
             "assigned",
             offsets={f"{o.topic}-{o.partition}": o.offset for o in offsets},
@@ -281,7 +290,7 @@ class ExactlyOnce:
             offsets = self._settled(places)
             for one in offsets:
                 self._consumer.seek(one)
-        except KafkaException as error:
+        except (KafkaException, TimeoutError) as error:
             self._log.warning("rewind failed, trying again", error=str(error))
             self._consumer.poll(0.1)
             return
@@ -347,12 +356,12 @@ class ExactlyOnce:
                 return found
             except KafkaException as error:
                 waited = time.monotonic() - begun
-                if error.args[0].code() == KafkaError.UNSTABLE_OFFSET_COMMIT or waited > 1:
+                if error.args[0].code() == KafkaError.UNSTABLE_OFFSET_COMMIT:
                     if not fenced:
                         fenced = self._fence_neighbours(places)
                     if waited > UNSTABLE_S:
                         return self._plain_committed(places)
-                if waited > UNSTABLE_S * 2:
+                elif waited > UNREACHABLE_S:
                     raise
                 time.sleep(0.05)
 
@@ -447,19 +456,21 @@ class Transactions:
         since = self._since
         return time.monotonic() - since if since else 0.0
 
-    def ensure(self) -> None:
-        """Producers that are ready; waits for a transaction in flight."""
+    def ensure(self, patience_s: float = 10) -> None:
+        """Producers that are ready; waits for a transaction in flight. KafkaException where there are none in time."""
         with self.lock:
             if not self._producers:
                 with concurrent.futures.ThreadPoolExecutor(self.count) as pool:
-                    self._producers = list(pool.map(self._made, self._ids(self.name)))
+                    made = pool.map(lambda name: self._made(name, patience_s), self._ids(self.name))
+                    self._producers = list(made)
 
     def rebuild(self, guarded: Callable[[Callable[[], None]], None]) -> None:
         """New producers under the same ids, made in a side thread: init_transactions ends what is open."""
         for producer in self._producers:
             _bury(producer)
         self._producers = []
-        threading.Thread(target=guarded, args=(self.ensure,), daemon=True, name=f"{self.group}-producers").start()
+        patiently = partial(self.ensure, float("inf"))  # a broker that is away comes back, however late
+        threading.Thread(target=guarded, args=(patiently,), daemon=True, name=f"{self.group}-producers").start()
 
     def fence(self, name: str) -> None:
         """Ends whatever a dead worker of this name left open."""
@@ -475,7 +486,7 @@ class Transactions:
         try:
             producer.begin_transaction()
             for out in outputs:
-                producer.produce(out.topic, out.value, out.key, out.partition, headers=out.headers)
+                producer.produce(out.topic, out.value, out.key, out.partition, headers=[SCHEMA, *(out.headers or ())])
             producer.send_offsets_to_transaction(
                 [TopicPartition(topic, partition, end, self.name) for (topic, partition), end in ends.items()],
                 metadata,
@@ -489,7 +500,7 @@ class Transactions:
     def _ids(self, name: str) -> list[str]:
         return [f"{self.group}-{name}-{number}" for number in range(self.count)]
 
-    def _made(self, transactional_id: str, patience_s: float = 60) -> Producer:
+    def _made(self, transactional_id: str, patience_s: float) -> Producer:
         until = time.monotonic() + patience_s
         while True:
             producer = self.cluster.producer(

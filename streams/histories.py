@@ -43,7 +43,7 @@ class Known:
         self.catalog_changes = 0
         self.applied_events = 0
         self._folder, self._limits = folder, applied.config.events.limits()
-        self._wait_s = applied.config.serving.freshness_wait_ms / 1000
+        self.wait_s = applied.config.serving.freshness_wait_ms / 1000
         self._shown_events = -1
         self._saved_events, self._saved_at = 0, -float(SNAPSHOT_EVERY_S)
         self._events = tuple(applied.topic(name) for name in ("watch-events", "rating-events"))
@@ -68,11 +68,11 @@ class Known:
         """Waits, `freshness_wait_ms` at most, until every event below the ends is in the histories."""
         begun = time.monotonic()
         try:
-            targets = ends.get(self._wait_s)
+            targets = ends.get(self.wait_s)
         except (KafkaException, TimeoutError) as error:
             log.warning("the ends of the event topics are unknown", error=str(error))
             return False
-        reached = self.tail.wait(targets, begun + self._wait_s)
+        reached = self.tail.wait(targets, begun + self.wait_s)
         metrics.FRESHNESS.observe(time.monotonic() - begun)
         return reached
 

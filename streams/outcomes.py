@@ -51,6 +51,11 @@ class LiveOutcomes:
                 request.request_id, request.user_id, decision.variant, decision.movies, group, now_ms
             )
 
+    def set_horizon(self, horizon_s: int) -> None:
+        """Another horizon, for the answers that still wait for theirs too."""
+        with self._lock:
+            self._outcomes.horizon_ms = horizon_s * 1000
+
     def show(self) -> None:
         """Sets the gauges."""
         with self._lock:

@@ -22,6 +22,11 @@ from streams.home import Home, write_whole
 log = structlog.get_logger()
 
 LOOK_EVERY_S = 1.0
+FIXED = (
+    "topics",
+    "group_prefix",
+    "events",
+)  # what histories and groups were made by: a record's digest must not name another
 RETRY_MODEL_S = 10.0
 
 
@@ -77,6 +82,12 @@ class Worlds:
             self._refused = text
             metrics.CONFIG_REFUSED.inc()
             log.error("configuration refused, the last good one stays in force", path=error.path, error=str(error))
+            return None
+        fixed = [part for part in FIXED if getattr(applied.config, part) != getattr(self.current.applied.config, part)]
+        if fixed:
+            self._refused = text
+            metrics.CONFIG_REFUSED.inc()
+            log.error("configuration not taken: these parts change only with a restart", parts=fixed)
             return None
         self._refused = None
         return applied

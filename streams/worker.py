@@ -7,14 +7,20 @@ import socket
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import structlog
+from confluent_kafka import KafkaException
 from prometheus_client import start_http_server
 
 from models.errors import CanarecError
 from streams import processes, topics
+from streams.clients import Cluster, NoBroker
 from streams.home import Home
 from streams.names import claim
+
+if TYPE_CHECKING:
+    from streams.app import Worker
 
 log = structlog.get_logger()
 
@@ -22,7 +28,8 @@ DEFAULT_METRICS_PORT = 8000
 STOP_S = 5.0  # a batch in flight, its commit, the good-bye to the group
 SECOND_SIGNAL_S = 1.0
 QUICK_DEATH_S = 20.0
-LONGEST_BACKOFF_S = 10.0
+LONGEST_BACKOFF_S = 4.0
+BROKER_S = 60.0
 
 
 def child_command(command: str, home: Home, bootstrap_servers: str, *arguments: str) -> list[str]:
@@ -43,6 +50,7 @@ def supervise(home: Home, bootstrap_servers: str, name: str | None, metrics_port
     home.prepare()
     applied = home.load()
     cluster = home.cluster(bootstrap_servers)
+    _wait_for_broker(cluster)
     topics.ensure(cluster, applied)
     mine = claim(home.workers, name)
     port = free_port(metrics_port)
@@ -64,6 +72,19 @@ def supervise(home: Home, bootstrap_servers: str, name: str | None, metrics_port
         log.error("worker died, starting it again", worker=mine.name, exit_code=code, after_s=backoff)
         if ending.wait(backoff):
             return 0
+
+
+def _wait_for_broker(cluster: Cluster) -> None:
+    """A worker may be started before its brokers; NoBroker when they do not come."""
+    until = time.monotonic() + BROKER_S
+    while True:
+        try:
+            cluster.check()
+            return
+        except NoBroker as error:
+            if time.monotonic() > until:
+                raise
+            log.warning("waiting for a broker", error=str(error))
 
 
 def _wait(child: processes.Process, ending: threading.Event) -> int:
@@ -101,11 +122,15 @@ def run(home: Home, bootstrap_servers: str, name: str, metrics_port: int) -> int
     from streams.app import build_app  # faust and scipy: the supervisor does without
 
     start_http_server(metrics_port, addr="127.0.0.1")
-    app = build_app(home, home.cluster(bootstrap_servers), home.load(), name)
-    return asyncio.run(_run(app))
+    try:
+        app = build_app(home, home.cluster(bootstrap_servers), home.load(), name)
+        return asyncio.run(_run(app))
+    except (CanarecError, KafkaException) as error:  # the supervisor tries again
+        log.error("worker cannot start", error=str(error))
+        return 1
 
 
-async def _run(app) -> int:  # type: ignore[no-untyped-def]
+async def _run(app: "Worker") -> int:
     stop, first = asyncio.Event(), 0.0
 
     def received() -> None:
@@ -125,7 +150,7 @@ async def _run(app) -> int:  # type: ignore[no-untyped-def]
     if starting.done():
         starting.result()
         if not stop.is_set():
-            await app.wait_for_stopped(stop)
+            await app.wait_for_stopped(stopping)
     crashed = app.crashed
     # Faust waits for its brokers without a limit: what counts has been stopped by then
     try:

@@ -118,7 +118,7 @@ class Outcomes:
     def __init__(self, horizon_ms: int, capacity: int) -> None:
         if horizon_ms <= 0 or capacity <= 0:
             raise ValueError(f"horizon_ms {horizon_ms} and capacity {capacity} must be above 0")
-        self._horizon_ms, self._capacity = horizon_ms, capacity
+        self.horizon_ms, self._capacity = horizon_ms, capacity
         self._now_ms = -1
         self._figures: dict[str, Figures] = {}
         # Ordered ones: a plain dict looks through all that have left before it finds its first.
@@ -170,7 +170,7 @@ class Outcomes:
     def watched(self, user_id: str, movie_id: str, at_ms: int) -> None:
         """A user watched a movie: a hit for each answer that listed it not longer ago than the horizon."""
         for shown in reversed(self._of_user.get(user_id, ())):
-            if at_ms - shown.at_ms >= self._horizon_ms:
+            if at_ms - shown.at_ms >= self.horizon_ms:
                 break  # those before it are older still
             self._follow(shown, movie_id, at_ms)
         self._early_watches.setdefault(user_id, []).append((movie_id, at_ms))
@@ -181,7 +181,7 @@ class Outcomes:
     def expire(self, now_ms: int) -> None:
         """The horizon of answers has passed, as far as `now_ms` goes. Time never goes back."""
         self._now_ms = max(self._now_ms, now_ms)
-        while self._waiting and self._waiting[0].at_ms + self._horizon_ms <= self._now_ms:
+        while self._waiting and self._waiting[0].at_ms + self.horizon_ms <= self._now_ms:
             shown = self._waiting.popleft()
             shown.past = True
             shown.figures.past_horizon += 1
@@ -205,7 +205,7 @@ class Outcomes:
         }
 
     def _follow(self, shown: _Shown, movie_id: str, at_ms: int) -> None:
-        if shown.hit or not 0 <= at_ms - shown.at_ms < self._horizon_ms or movie_id not in shown.movies:
+        if shown.hit or not 0 <= at_ms - shown.at_ms < self.horizon_ms or movie_id not in shown.movies:
             return
         shown.hit = True
         shown.figures.hits += shown.past  # a watch that was reported late

@@ -24,6 +24,7 @@ from streams.channel import Batches
 from streams.clients import Cluster
 from streams.dead_letters import dead_letter
 from streams.exactly_once import Batch, ExactlyOnce, Out
+from streams.histories import Known
 from streams.messages import kafka_ms, offset, partition, topic
 
 BATCH_SIZE = 2_000
@@ -33,7 +34,10 @@ LINE_HEADER = "movielog"  # topic-partition-offset of the line: a fold counts a 
 class Movielog:
     """Lines in, events and dead letters out. One for each worker."""
 
-    def __init__(self, cluster: Cluster, applied: Applied, *, name: str, on_fatal: Callable[[], None]) -> None:
+    def __init__(
+        self, cluster: Cluster, applied: Applied, known: Known, *, name: str, on_fatal: Callable[[], None]
+    ) -> None:
+        self._known = known
         self._limits = applied.config.events.limits()
         self._dead_letters = applied.topic("dead-letters")
         self._topics: dict[type, str] = {Watch: applied.topic("watch-events"), Rating: applied.topic("rating-events")}
@@ -81,6 +85,7 @@ class Movielog:
             metrics.MOVIELOG_LINES.labels(type(record).__name__.lower()).inc()
             if not isinstance(record, Watch | Rating):
                 continue  # another service's answers and new accounts change no history
+            record = msgspec.structs.replace(record, movie_id=movielog.resolve(record.movie_id, self._known.movies))
             self._producer.produce(
                 self._topics[type(record)],
                 _event(record),

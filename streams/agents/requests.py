@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from models import repeats, wire
 from models.answer import Question, check, decide, records, rejection
-from models.config import Applied
+from models.config import Applied, Serving
 from models.errors import BadMessage
 from models.events import Source
 from models.world import World
@@ -220,6 +220,12 @@ class Answered:
             starts=self._starts,
             on_fatal=on_fatal,
         )
+
+    def resize(self, serving: Serving) -> None:
+        """Other windows, from now on; what was forgotten stays forgotten."""
+        with self.tail.lock:
+            self.repeats.capacity = serving.repeat_window_ids
+            self.repeats.window_ms = int(serving.repeat_window_hours * HOUR_MS)
 
     def judge(self, named: tuple[int, int], source: Source, now_ms: int) -> repeats.Verdict:
         with self.tail.lock:

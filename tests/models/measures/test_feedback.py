@@ -160,7 +160,8 @@ def test_a_summary_is_a_copy() -> None:
     found.answered("r", "u", "stable", ["a"], "M", 0)
     before = found.summary()
     found.selected(told("r", "a", 1.0), 1)
-    assert before["stable"].selections == 0 and before["stable"].satisfaction == {}
+    assert before["stable"].selections == 0
+    assert before["stable"].satisfaction == {}
 
 
 @pytest.mark.parametrize("bounds", [(0, 1), (1, 0), (-1, 1)])
