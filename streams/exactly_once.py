@@ -486,7 +486,7 @@ class Transactions:
         try:
             producer.begin_transaction()
             for out in outputs:
-                producer.produce(out.topic, out.value, out.key, out.partition, headers=[SCHEMA, *(out.headers or ())])
+                producer.produce(out.topic, out.value, out.key, out.partition, headers=[*(out.headers or ()), SCHEMA])
             producer.send_offsets_to_transaction(
                 [TopicPartition(topic, partition, end, self.name) for (topic, partition), end in ends.items()],
                 metadata,

@@ -264,6 +264,7 @@ def test_every_message_gets_the_contracts_answer_or_dead_letter(outcome, number)
             "__streams.errors.topic": source["topic"].encode(),
             "__streams.errors.partition": str(source["partition"]).encode(),
             "__streams.errors.offset": str(source["offset"]).encode(),
+            "schema": b"1",
         }
     answers, records = (found.get(f"case-{number}", []) for found in (outcome.answers, outcome.records))
     if not case.readable:
