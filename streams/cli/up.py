@@ -127,6 +127,9 @@ def _feed(cluster: Cluster, applied: Applied, data: Path | None, console: Consol
             done = movielens.publish(data, cluster, applied, bars.show, report=bars.report)
         else:
             done = simulated.publish_history(cluster, applied, applied.config.simulator.seed, bars.show)
+    if not done.published and not done.present:
+        console.print("data: the topics hold another data set, which stays as it is")
+        return
     new = ", ".join(f"{number:,} {what}" for what, number in done.published.items() if number)
     old = ", ".join(f"{number:,} {what}" for what, number in done.present.items() if number)
     bad = f"; {done.bad_lines:,} bad lines left out" if done.bad_lines else ""
