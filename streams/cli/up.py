@@ -27,6 +27,10 @@ LOG_BYTES = 10_000_000
 LINE_EVERY_S = 5.0
 
 
+class Ended(BaseException):
+    """Ctrl-C or SIGTERM. Not a KeyboardInterrupt: after one inside an import, Python ends as if killed, whoever caught it."""
+
+
 @click.command()
 @home_option
 @click.option(
@@ -61,7 +65,7 @@ def up(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     console = Console()
-    with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as running:
+    with contextlib.suppress(Ended), contextlib.ExitStack() as running:
         _start_and_watch(running, console, home, bootstrap_servers, port, data, seconds, traffic, metrics_port)
     console.print("stopped, nothing is left running")
 
@@ -70,7 +74,7 @@ def _interrupt(number: int, frame: object) -> None:
     """The first Ctrl-C or SIGTERM ends whatever is being done; from then on we are stopping, in order."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
-    raise KeyboardInterrupt
+    raise Ended
 
 
 def _start_and_watch(

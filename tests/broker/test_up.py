@@ -1,0 +1,111 @@
+"""`canarec up` as a stranger starts it: everything comes up, everything goes down, and the data are there the next time."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Up:
+    """One home, started again and again."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.port, self.log = home, free_port(), home / "up.log"
+
+    def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("CANAREC_BOOTSTRAP")}
+        command = [sys.executable, "-P", "-c", "from streams.cli import main; main()", "up"]
+        options = ["--home", str(self.home), "--port", str(self.port), "--metrics-port", "0", *arguments]
+        with self.log.open("wb") as log:
+            return subprocess.Popen([*command, *options], stdout=log, stderr=log, env=environment)
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def wait_for(self, words: str, process: "subprocess.Popen[bytes]", seconds: float = 120) -> None:
+        until = time.monotonic() + seconds
+        while words not in self.said():
+            assert process.poll() is None, self.said()
+            assert time.monotonic() < until, self.said()
+            time.sleep(0.05)
+
+    def processes(self) -> list[psutil.Process]:
+        found = []
+        for process in psutil.process_iter(["cmdline", "cwd"]):
+            words = " ".join(process.info["cmdline"] or ())
+            if str(self.home) in words or str(self.home) in (process.info["cwd"] or ""):
+                found.append(process)
+        return found
+
+    def nothing_is_left(self, seconds: float = 15) -> None:
+        until = time.monotonic() + seconds
+        while left := self.processes():
+            assert time.monotonic() < until, left
+            time.sleep(0.05)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", self.port))
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    up = Up(tmp_path_factory.mktemp("up"))
+    process = up.start("--for", "1", "--traffic", "20")
+    assert process.wait(180) == 0, up.said()
+    yield up
+    for process_left in up.processes():
+        process_left.kill()
+
+
+def test_the_first_start_answers_and_ends_by_itself_leaving_nothing(up: Up) -> None:
+    process = up.start("--for", "0")
+    assert process.wait(60) == 0
+    assert "first answer: ok" in up.said()
+    up.nothing_is_left()
+
+
+def test_the_next_start_goes_on_with_the_same_data_and_models(up: Up) -> None:
+    process = up.start("--for", "0")
+    assert process.wait(60) == 0
+    assert "published nothing new" in up.said()
+    assert "training" not in up.said()
+
+
+def test_a_sigkill_of_the_parent_leaves_no_process_no_port_and_no_lock(up: Up) -> None:
+    process = up.start()
+    up.wait_for("s after the start", process)
+    process.kill()
+    process.wait()
+    up.nothing_is_left()
+    assert up.start("--for", "0").wait(60) == 0, up.said()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_everything_in_order_with_exit_0(up: Up, number: signal.Signals) -> None:
+    process = up.start()
+    up.wait_for("s after the start", process)
+    process.send_signal(number)
+    assert process.wait(30) == 0, up.said()
+    assert "nothing is left running" in up.said()
+    up.nothing_is_left()
+
+
+def test_an_interrupt_before_it_is_ready_leaves_nothing_either(up: Up) -> None:
+    process = up.start()
+    up.wait_for("broker:", process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0, up.said()
+    up.nothing_is_left()
