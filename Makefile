@@ -9,7 +9,7 @@ FOR     ?=
 TRAFFIC ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-quick check lint format lock kafka-lock schema docs clean
+.PHONY: help setup run test test-quick chaos check lint format lock kafka-lock schema docs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,7 +32,14 @@ test: $(READY) ## all tests, with a real Kafka broker
 	@exec $(BIN)/python -m pytest
 
 test-quick: $(READY) ## the tests that need no broker
-	@exec $(BIN)/python -m pytest tests --ignore=tests/broker
+	@exec $(BIN)/python -m pytest tests --ignore=tests/broker --ignore=tests/chaos
+
+chaos: $(READY) ## faults under traffic: workers and brokers killed, paused, away; minutes (a short form is in `make test`)
+	@exec $(BIN)/python -m pytest tests/chaos
+
+bench: $(READY) ## canarec beside a bare loop and naive Faust, ratios in one run; the histories' own bench
+	$(BIN)/python -m tests.bench.run
+	$(BIN)/python -m tests.bench.histories
 
 lint: $(READY) ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .

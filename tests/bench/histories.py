@@ -1,0 +1,109 @@
+"""Measures the histories: events a second, bytes an interaction, memory, reads. By hand, not in the suite.
+
+python -m tests.bench.histories [interactions, default 10000000] [users, default a hundredth of it]
+"""
+
+import gc
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from models import wire
+from models.events import Rating, Watch
+from models.history import Histories, Ids
+from streams import snapshots
+
+MOVIES = 20_000
+BATCH = 500
+LIMITS = wire.Limits()
+NOW_MS = 1_700_000_000_000
+
+
+def resident() -> str:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])  # Linux
+    return f"{pages * resource.getpagesize() / 1e6:.0f} MB resident"
+
+
+def values(n: int, users: int, rng: np.random.Generator) -> Iterator[list[tuple[bool, bytes]]]:
+    """Batches of (is it a watch, JSON), users and movies evenly drawn: the worst case for merges and caches."""
+    for _ in range(-(-n // BATCH)):
+        drawn = zip(
+            rng.integers(0, users, BATCH).tolist(),
+            rng.integers(0, MOVIES, BATCH).tolist(),
+            rng.integers(NOW_MS // 2, NOW_MS, BATCH).tolist(),
+            strict=True,
+        )
+        yield [
+            (True, b'{"user_id":"%d","movie_id":"movie+%d","minute":%d,"timestamp":%d}' % (user, movie, at % 120, at))
+            if at & 1
+            else (False, b'{"user_id":"%d","movie_id":"movie+%d","rating":4.5,"timestamp":%d}' % (user, movie, at))
+            for user, movie, at in drawn
+        ]
+
+
+def fill(histories: Histories, n: int, users: int, rng: np.random.Generator) -> str:
+    parsing = applying = worst = 0.0
+    for batch in values(n, users, rng):
+        begun = time.perf_counter()
+        events: list[Watch | Rating] = [
+            wire.watch(value, NOW_MS, LIMITS) if watched else wire.rating(value, NOW_MS, LIMITS)
+            for watched, value in batch
+        ]
+        parsed = time.perf_counter()
+        histories.apply(events)
+        done = time.perf_counter()
+        parsing, applying, worst = parsing + parsed - begun, applying + done - parsed, max(worst, done - parsed)
+    return (
+        f"{n / applying:,.0f} events/s applied, {n / (applying + parsing):,.0f} with parsing; "
+        f"longest of {BATCH}: {worst * 1e3:.0f} ms"
+    )
+
+
+def reads(histories: Histories, users: int, rng: np.random.Generator, size: int) -> str:
+    took = []
+    for _ in range(500):
+        asked = [str(user) for user in rng.integers(0, users, size).tolist()]
+        begun = time.perf_counter()
+        histories.batch(asked)
+        took.append(time.perf_counter() - begun)
+    return f"{size} users: p50 {np.quantile(took, 0.5) * 1e3:.2f} ms, p99 {np.quantile(took, 0.99) * 1e3:.2f} ms"
+
+
+def main() -> None:
+    n = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
+    users = int(sys.argv[2]) if len(sys.argv) > 2 else n // 100
+    rng = np.random.default_rng(2026)
+    histories = Histories(Ids())
+    print("empty:   ", resident())
+    print("loading: ", fill(histories, n, users, rng))
+    histories.finish_loading()
+    count = histories.n_interactions
+    print("loaded:  ", f"{count:,} interactions, {histories.nbytes / count:.2f} bytes each,", resident())
+    print("reading: ", reads(histories, users, rng, 64))
+    print("live:    ", fill(histories, 300_000, users, rng))
+    print("         ", resident())
+    print("reading: ", reads(histories, users, rng, 64), "(with unmerged events)")
+    with tempfile.TemporaryDirectory(dir=".") as name:
+        begun = time.perf_counter()
+        frozen = histories.freeze()
+        held = time.perf_counter()
+        snapshots.save(Path(name), frozen.columns(), {})
+        saved = time.perf_counter()
+        print("saving:  ", f"{held - begun:.3f} s under the lock, {saved - held:.2f} s beside it,", resident())
+        del histories, frozen
+        gc.collect()
+        begun = time.perf_counter()
+        snapshot = snapshots.load(Path(name))
+        assert snapshot is not None
+        again = Histories.from_arrays(snapshot.arrays, Ids())
+        again.finish_loading()
+        print("starting:", f"{time.perf_counter() - begun:.2f} s for {again.n_interactions:,} interactions")
+
+
+if __name__ == "__main__":
+    main()
