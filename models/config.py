@@ -41,9 +41,9 @@ class Serving(Struct, frozen=True, forbid_unknown_fields=True):
         Milliseconds, Meta(description="a request older than this when its turn comes gets a fallback")
     ] = 60_000
     freshness_wait_ms: Annotated[
-        Milliseconds, Meta(description="how long an answer waits for the events published before it")
+        int, Meta(ge=0, le=5_000, description="how long an answer waits for the events published before it")
     ] = 2_000
-    batch_size: Annotated[int, Meta(ge=1, le=4096, description="requests scored together, at most")] = 256
+    batch_size: Annotated[int, Meta(ge=1, le=1024, description="requests scored together, at most")] = 256
     repeat_window_hours: Annotated[
         float, Meta(gt=0, le=48, description="how long an answered request_id is remembered")
     ] = 24

@@ -19,11 +19,14 @@ Verdict = Literal["new", "repeated", "conflicting"]
 ENTRY = np.dtype([("id", "<u8"), ("content", "<u8"), ("offset", "<i8")])
 """One answered id as `canarec-answered` carries it, 24 bytes; the partition is the message's own."""
 
+Pending = dict[int, tuple[int, int, int]]
+"""Ids that are being answered: id → content, partition, offset."""
+
 _RUN = 65_536
 
 
 class Repeats:
-    """The newest `capacity` answered ids (at most one run more), none older than the window.
+    """The newest `capacity` answered ids (at most two runs more), none older than the window.
 
     Exact for what it holds: an id is known by 64 bits of BLAKE2b; among a million ids a new one is mistaken for a known one
     once in 10^13.
@@ -37,10 +40,24 @@ class Repeats:
     def __len__(self) -> int:
         return len(self._recent) + sum(len(run.ids) for run in self._runs)
 
-    def judge(self, entry: tuple[int, int], partition: int, offset: int, now_ms: int) -> Verdict:
-        """Is the message at this place the first with its id? `entry` is `digest(request)`. Remembers a new one."""
+    def judge(
+        self, entry: tuple[int, int], partition: int, offset: int, now_ms: int, pending: Pending | None = None
+    ) -> Verdict:
+        """Is the message at this place the first with its id? `entry` is `digest(request)`.
+
+        A new one is noted in `pending`, what is being answered and not committed yet; without, it counts as answered. What is
+        only pending must be forgotten when it cannot be committed any more: else two workers could each leave a request to
+        the other.
+        """
         id_, content = entry
         known = self._find(id_, now_ms)
+        if known is None and pending is not None:
+            known = pending.get(id_)
+            if known is None:
+                pending[id_] = (content, partition, offset)
+                if len(pending) > _RUN:
+                    self._drop_committed(pending, now_ms)
+                return "new"
         if known is None:
             self.remember(id_, content, partition, offset, now_ms)
             return "new"
@@ -65,6 +82,10 @@ class Repeats:
             found["id"].tolist(), found["content"].tolist(), found["offset"].tolist(), strict=True
         ):
             self.remember(id_, content, partition, offset, at_ms)
+
+    def _drop_committed(self, pending: Pending, now_ms: int) -> None:
+        for id_ in [id_ for id_ in pending if self._find(id_, now_ms) is not None]:
+            del pending[id_]
 
     def _find(self, id_: int, now_ms: int) -> tuple[int, int, int] | None:
         known = self._recent.get(id_)

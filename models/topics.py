@@ -81,7 +81,7 @@ TOPICS: dict[str, Topic] = {
             "internal",
             "none",
             "the ids that were answered, for recognising a repeated one",
-            retention_ms=2 * DAY_MS,
+            retention_ms=8 * DAY_MS,  # longer than requests and answers: it bears witness to how far they got
         ),
     )
 }

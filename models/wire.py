@@ -8,6 +8,7 @@ import json
 import re
 import sys
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any, NoReturn
 
 import msgspec
@@ -28,6 +29,8 @@ from models.events import (
 MAX_ID_BYTES = 256
 MAX_TITLE = 1_000
 MAX_GENRES = 50
+MAX_PAYLOAD_BYTES = 5_000_000  # of a dead letter; in base64 it still fits the topic
+MAX_TEXT_BYTES = 1_100_000
 DAY_MS = 86_400_000
 MILLISECONDS_ABOVE = 1e11  # a number above is milliseconds: as seconds it would be the year 5138
 YEAR_10000_MS = 253_402_300_800_000
@@ -324,10 +327,16 @@ def dead_letter(source: Source, value: bytes | None, reason: Reason, error: str,
     if value is None:
         payload = None
     else:
+        if len(value) > MAX_PAYLOAD_BYTES:  # from a topic that takes more than canarec's do
+            error = (
+                f"{error} (the first {MAX_PAYLOAD_BYTES} of {len(value)} bytes; SHA-256 {sha256(value).hexdigest()})"
+            )
+            value = value[:MAX_PAYLOAD_BYTES]
         try:
             payload = value.decode()
-            if "\x00" in payload:  # six bytes each in JSON: a megabyte of them would not fit any message
-                raise ValueError("NUL")
+            # a control character takes six bytes in JSON: megabytes of them would not fit any message
+            if "\x00" in payload or len(value) > MAX_TEXT_BYTES:
+                raise ValueError("too much for text")
         except ValueError:
             payload, encoding = base64.b64encode(value).decode(), "base64"
     return _encode(DeadLetter(source, reason, error, payload, rfc3339(now_ms), encoding))

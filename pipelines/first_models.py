@@ -82,10 +82,11 @@ def collect(cluster: Cluster, applied: Applied) -> Dataset:
             value = message.value()
             try:
                 if topic(message) == profiles:
-                    if value is not None:
-                        profile = wire.profile(value)
-                        if profile.gender is not None:
-                            genders[profile.user_id] = profile.gender
+                    profile = wire.profile(value) if value is not None else None
+                    user_id = profile.user_id if profile else wire.key_id(message.key())
+                    genders.pop(user_id, None)  # deleted or unknown now, whatever it was
+                    if profile and profile.gender is not None:
+                        genders[user_id] = profile.gender
                     continue
                 if topic(message) == ratings:
                     rating = wire.rating(value, kafka_ms(message), limits)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import faust
 import structlog
+from confluent_kafka import KafkaException
 from faust.app.base import BootStrategy
 
 from models.config import Applied, Config
@@ -49,6 +50,8 @@ class Worker(faust.App):
         await super().on_start()
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self.parts.catch_up)
+        if self.parts.ending:
+            return  # stopped while the topics were being read
         self.parts.start(loop)
         self.add_future(self.parts.keep_house())
 
@@ -63,6 +66,7 @@ class Parts:
     requests_of: type[Requests] = Requests
 
     def __init__(self, home: Home, cluster: Cluster, applied: Applied, name: str, on_fatal: Callable[[], None]) -> None:
+        self._on_fatal = on_fatal
         self.known = Known(cluster, applied, home.snapshots / name, on_fatal=on_fatal)
         self.outcomes = LiveOutcomes(cluster, applied, self.known, on_fatal=on_fatal)
         self._make_worlds: Callable[[], Worlds] = lambda: Worlds(home, applied, self.known)
@@ -70,7 +74,7 @@ class Parts:
         self.events = Events(cluster, applied, self.known, name=name, on_fatal=on_fatal)
         self.movielog = Movielog(cluster, applied, self.known, name=name, on_fatal=on_fatal)
         self.pipes = (self.requests.pipe, self.events.pipe, self.movielog.pipe)
-        self._ending, self._house = False, threading.Lock()
+        self.ending, self._house = False, threading.Lock()
 
     def declare(self, app: faust.App) -> None:
         for agents in (self.requests, self.events, self.movielog):
@@ -93,7 +97,7 @@ class Parts:
     async def keep_house(self) -> None:
         """New Worlds, gauges and snapshots, beside the answers."""
         loop, shown = asyncio.get_running_loop(), 0.0
-        while not self._ending:
+        while not self.ending:
             await asyncio.sleep(LOOK_EVERY_S)
             await loop.run_in_executor(None, self._keep, loop.time() - shown > SHOW_EVERY_S)
             if loop.time() - shown > SHOW_EVERY_S:
@@ -101,12 +105,23 @@ class Parts:
 
     def _keep(self, show: bool) -> None:
         with self._house:
-            if self._ending:
+            if self.ending:
                 return
+            self._same_topics()
             if self.requests.worlds.refresh():
                 self._apply(self.requests.worlds.current.applied.config)
             if show:
                 self._show()
+
+    def _same_topics(self) -> None:
+        """A topic that was made anew, or got partitions, is read by a new start: this one would serve old histories as fresh."""
+        try:
+            why = self.known.other_topics()
+        except (KafkaException, TimeoutError):
+            return  # the brokers are away: the barrier says so to each request
+        if why:
+            log.critical("starting again", why=why)
+            self._on_fatal()
 
     def _apply(self, config: Config) -> None:
         """What a new configuration changes beside the World."""
@@ -125,7 +140,7 @@ class Parts:
 
     def stop(self) -> None:
         """Each batch in flight ends and commits; then the readers."""
-        self._ending = True
+        self.ending = True
         with self._house, concurrent.futures.ThreadPoolExecutor(len(self.pipes)) as pool:
             clean = list(pool.map(ExactlyOnce.stop, self.pipes))
         for tail in (self.known.tail, self.outcomes.tail, self.requests.answered.tail):

@@ -18,7 +18,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -61,6 +61,7 @@ class Session:
         self.next: dict[Place, int] = {(o.topic, o.partition): o.offset for o in offsets}
         self.open = True
         self.put = self.taken = self.done = 0  # batches, numbered by the consumer and counted off by the committer
+        self.notes: dict[Any, Any] = {}  # the agent's own, forgotten with the session
 
 
 @dataclass(slots=True, eq=False)
@@ -106,6 +107,7 @@ class ExactlyOnce:
         self.witness, self.committed, self.on_fatal = witness, committed, on_fatal
         self.session: Session | None = None
         self.ending = False
+        self._consumer_thread: threading.Thread | None = None
         self.transactions = Transactions(cluster, group, name, producers)
         self.lag: dict[str, int] = {}  # messages of this worker's partitions still to be consumed, by topic
         self._lag_at = time.monotonic()
@@ -125,9 +127,11 @@ class ExactlyOnce:
         self._thread(self._commit, "commit")
         self.transactions.rebuild(self._guarded)  # beside the join: both take a moment
 
-    def stop(self, patience_s: float = 8) -> bool:
+    def stop(self, patience_s: float = 4) -> bool:
         """Ends the session, lets the transaction in flight end, leaves the group. False: it hung."""
         self.ending = True
+        if self._consumer_thread is None:
+            return True
         self._consumer_thread.join(patience_s)
         return not self._consumer_thread.is_alive()
 
@@ -220,6 +224,9 @@ class ExactlyOnce:
                 if error.fatal():
                     raise KafkaException(error)
                 self._log.warning("consumer error", error=error.str())
+                if message.topic() is not None:  # what it stands for was not read: the next message would hide it
+                    self._fail(session, "consumer error")
+                    return []
                 continue
             where, at = place(message), offset(message)
             expected = session.next.get(where)
@@ -292,7 +299,8 @@ class ExactlyOnce:
                 self._consumer.seek(one)
         except (KafkaException, TimeoutError) as error:
             self._log.warning("rewind failed, trying again", error=str(error))
-            self._consumer.poll(0.1)
+            self._consumer.poll(0)  # serves the group's callbacks; what it reads is sought again
+            time.sleep(0.1)
             return
         if self._open(metadata, offsets):
             self._log.info("rewound", offsets={f"{o.topic}-{o.partition}": o.offset for o in offsets})
@@ -458,11 +466,24 @@ class Transactions:
 
     def ensure(self, patience_s: float = 10) -> None:
         """Producers that are ready; waits for a transaction in flight. KafkaException where there are none in time."""
-        with self.lock:
+        # whoever holds the lock may be making producers, for as long as a broker is away
+        if not self.lock.acquire(timeout=-1 if patience_s == float("inf") else patience_s):
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the producers are being made"))
+        try:
             if not self._producers:
-                with concurrent.futures.ThreadPoolExecutor(self.count) as pool:
-                    made = pool.map(lambda name: self._made(name, patience_s), self._ids(self.name))
-                    self._producers = list(made)
+                self._producers = self._all_made(patience_s)
+        finally:
+            self.lock.release()
+
+    def _all_made(self, patience_s: float) -> list[Producer]:
+        with concurrent.futures.ThreadPoolExecutor(self.count) as pool:
+            making = [pool.submit(self._made, name, patience_s) for name in self._ids(self.name)]
+        if failed := [each.exception() for each in making if each.exception() is not None]:
+            for each in making:
+                if each.exception() is None:
+                    _bury(each.result())
+            raise cast(BaseException, failed[0])
+        return [each.result() for each in making]
 
     def rebuild(self, guarded: Callable[[Callable[[], None]], None]) -> None:
         """New producers under the same ids, made in a side thread: init_transactions ends what is open."""
@@ -530,5 +551,7 @@ def _bury(producer: Producer) -> None:
 
 def _generation(metadata: Any) -> int:
     """The generation inside librdkafka's serialized group metadata ("CGMDv2:" and a native int32)."""
+    if bytes(metadata[:7]) != b"CGMDv2:":
+        raise ValueError("librdkafka writes its group metadata in another way: streams/exactly_once.py must learn it")
     generation: int = struct.unpack_from("=i", metadata, 7)[0]
     return generation

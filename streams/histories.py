@@ -7,7 +7,7 @@ over any request at once. What is refused here is skipped: the agents on the sam
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import structlog
@@ -23,7 +23,7 @@ from models.history import Histories, Ids
 from streams import metrics, snapshots
 from streams.clients import Cluster
 from streams.messages import Place, kafka_ms
-from streams.tail import Ends, Followed, Tail
+from streams.tail import Ends, Followed, Identity, Tail
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -56,21 +56,25 @@ class Known:
             applied.topic("movie-catalog"): Followed(_parse_movies, self._apply_movies),
         }
         self.tail = Tail(cluster, follow, name="histories", starts=self._restore, on_fatal=on_fatal)
+        self._identities: dict[str, Identity] = {}  # of the event topics, when they were first looked at
         self._event_places = [place for place in self.tail.places if place[0] in self._events]
 
     # -- the barrier ------------------------------------------------------------------------------
 
-    def ends(self) -> Ends:
+    def ends(self) -> "Asked":
         """Asked for after a batch's last request was consumed: what was acknowledged before the request is below."""
-        return self.tail.ends(self._event_places)
+        return Asked(dict(self.tail.positions), self.tail.ends(self._event_places))
 
-    def caught_up(self, ends: Ends) -> bool:
+    def caught_up(self, asked: "Asked") -> bool:
         """Waits, `freshness_wait_ms` at most, until every event below the ends is in the histories."""
         begun = time.monotonic()
         try:
-            targets = ends.get(self.wait_s)
+            targets = asked.ends.get(self.wait_s)
         except (KafkaException, TimeoutError) as error:
             log.warning("the ends of the event topics are unknown", error=str(error))
+            return False
+        if any(end < asked.positions[place] for place, end in targets.items()):
+            log.error("an event topic ends before what was read of it: it was made anew")
             return False
         reached = self.tail.wait(targets, begun + self.wait_s)
         metrics.FRESHNESS.observe(time.monotonic() - begun)
@@ -89,6 +93,18 @@ class Known:
         for topic, partition in self._event_places:
             offsets[topic][str(partition)] = self.tail.positions[topic, partition]
         return offsets
+
+    def other_topics(self) -> str | None:
+        """Why the event topics are not those that are being read, or None: then only a new start reads the right ones."""
+        found = self.tail.identities(self._events, timeout_s=2)
+        self._identities = self._identities or found
+        for topic, now in found.items():
+            was = self._identities[topic]
+            if now.id != was.id:
+                return f"topic {topic} was made anew"
+            if now.ends.keys() != was.ends.keys():
+                return f"topic {topic} has {len(now.ends)} partitions now, not {len(was.ends)}"
+        return None
 
     # -- the fold ---------------------------------------------------------------------------------
 
@@ -159,7 +175,9 @@ class Known:
         for topic in self._events:
             cut = snapshot.topics.get(topic)
             now = found[topic]
-            why = "is not in the snapshot" if cut is None else snapshots.mismatch(cut, now.id, now.lows, now.ends)
+            why = "is not in the snapshot"
+            if cut is not None:
+                why = snapshots.mismatch(cut, self._made_by(now.id), now.lows, now.ends) or ""
             if why:
                 log.warning("snapshot not used", topic=topic, why=why)
                 snapshots.drop(self._folder)
@@ -177,6 +195,10 @@ class Known:
         log.info("snapshot restored", users=self.histories.users, interactions=self.histories.n_interactions)
         return starts
 
+    def _made_by(self, topic_id: str) -> str:
+        """What a snapshot is called after: the topic, and the limits by which its events were taken or refused."""
+        return f"{topic_id} {self._limits}"
+
     def save_if_worth(self) -> None:
         """Writes a snapshot when enough has changed since the last one."""
         new = self.applied_events - self._saved_events
@@ -184,8 +206,12 @@ class Known:
             self.save()
 
     def save(self) -> None:
-        """Writes a snapshot; a disk that does not take it costs nothing but the time of the next start."""
-        identities = self.tail.identities(self._events)
+        """Writes a snapshot; one that cannot be written costs nothing but the time of the next start."""
+        try:
+            identities = self.tail.identities(self._events, timeout_s=2)
+        except (KafkaException, TimeoutError) as error:
+            log.warning("no snapshot now", error=str(error))
+            return
         with self.tail.lock:
             frozen, events = self.histories.freeze(), self.applied_events
             cuts = {
@@ -196,7 +222,7 @@ class Known:
                         )
                         for partition in identity.lows
                     },
-                    identity.id,
+                    self._made_by(identity.id),
                 )
                 for topic, identity in identities.items()
             }
@@ -208,6 +234,13 @@ class Known:
             log.error("snapshot not written", error=str(error))
         self._shown_events = -1
         self._saved_events, self._saved_at = events, time.monotonic()
+
+
+class Asked(NamedTuple):
+    """The ends of the event topics that were asked for, and how far the reader was then."""
+
+    positions: dict[Place, int]
+    ends: Ends
 
 
 def _parsed(messages: list[Message], parse: Callable[[Message], Watch | Rating]) -> list[Watch | Rating]:

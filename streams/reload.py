@@ -28,6 +28,7 @@ FIXED = (
     "events",
 )  # what histories and groups were made by: a record's digest must not name another
 RETRY_MODEL_S = 10.0
+CATALOG_WAIT_S = 5.0
 
 
 class Worlds:
@@ -36,6 +37,9 @@ class Worlds:
     def __init__(self, home: Home, applied: Applied, known: Known) -> None:
         self.home, self.known = home, known
         self._refused: bytes | None = None
+        self._unkept = False
+        self._changing_since: float | None = None
+        self._catalog_seen = 0
         self._models: dict[str, Model] = {}
         self._failed: dict[str, float] = {}  # version → when it was tried in vain
         self._catalog_changes, catalog = known.catalog()
@@ -45,8 +49,10 @@ class Worlds:
         """Builds and swaps in a new World if anything changed."""
         applied, catalog = self.current.applied, self.current.catalog
         applied = self._configuration() or applied
-        if self.known.catalog_changes != self._catalog_changes:
+        if self._catalog_is_due():
             self._catalog_changes, catalog = self.known.catalog()
+        if self._unkept:
+            self._keep_named(self.current.applied, self.current.catalog)
         if (
             applied.sha256 == self.current.applied.sha256
             and catalog.sha256 == self.current.catalog.sha256
@@ -102,11 +108,25 @@ class Worlds:
         self._models = {v: m for v, m in self._models.items() if v in _versions(applied)}
         with self.known.tail.lock:  # the models' movies are numbered
             world = World.of(applied, self._models, catalog, self.known.ids)
-        # kept before anything is answered by them: a record names them by digest
-        _keep(self.home.configs / f"{applied.sha256}.json", lambda: applied.text)
-        _keep(self.home.catalogs / f"{catalog.sha256}.jsonl", catalog.text)
+        self._keep_named(applied, catalog)  # before anything is answered by them: a record names them by digest
         _show(world)
         return world
+
+    def _catalog_is_due(self) -> bool:
+        """Changes are taken in when a look found no further one, or after a while: an import makes one World, not hundreds."""
+        changes = self.known.catalog_changes
+        if changes == self._catalog_changes:
+            self._changing_since = None
+            return False
+        quiet = changes == self._catalog_seen
+        self._catalog_seen = changes
+        self._changing_since = self._changing_since or time.monotonic()
+        return quiet or time.monotonic() - self._changing_since > CATALOG_WAIT_S
+
+    def _keep_named(self, applied: Applied, catalog: Catalog) -> None:
+        """Keeps what a record's digests name; tried again at each look until the disk has taken it."""
+        configuration = _keep(self.home.configs / f"{applied.sha256}.json", lambda: applied.text)
+        self._unkept = not (_keep(self.home.catalogs / f"{catalog.sha256}.jsonl", catalog.text) and configuration)
 
     def _load(self, version: str) -> None:
         try:
@@ -123,12 +143,14 @@ def _versions(applied: Applied) -> list[str]:
     return list(dict.fromkeys(v for v in (canary.stable, canary.candidate) if v is not None))
 
 
-def _keep(path: Path, text: Callable[[], str]) -> None:
+def _keep(path: Path, text: Callable[[], str]) -> bool:
     if not path.exists():
         try:
             write_whole(path, text().encode())
-        except OSError as error:  # a full disk must not stop the answers; the next World tries again
-            log.error("cannot be kept for replay", file=path.name, error=str(error))
+        except OSError as error:  # a full disk must not stop the answers
+            log.error("cannot be kept for replay yet", file=path.name, error=str(error))
+            return False
+    return True
 
 
 def _show(world: World) -> None:

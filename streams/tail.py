@@ -63,7 +63,6 @@ class Tail:
         self.lock = threading.Lock()
         self.moved = threading.Condition(self.lock)
         self.positions: dict[Place, int] = {}
-        self.idle = threading.Event()  # nothing was waiting at the last look: time for housekeeping
         self._on_fatal = on_fatal
         self._ending = False
         self._consumer = cluster.consumer(
@@ -105,9 +104,13 @@ class Tail:
         self, spec: OffsetSpec, places: Iterable[Place], isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED
     ) -> "Ends":
         asked = {TopicPartition(topic, partition): spec for topic, partition in places}
-        return Ends(self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=10))
 
-    def identities(self, topics: Iterable[str]) -> dict[str, "Identity"]:
+        def ask() -> Mapping[TopicPartition, Any]:
+            return self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=10)
+
+        return Ends(ask, lambda timeout_s: self._admin.list_topics(timeout=timeout_s))
+
+    def identities(self, topics: Iterable[str], *, timeout_s: float = 30) -> dict[str, "Identity"]:
         """What tells a topic from another one of the same name, and how far it reaches now.
 
         Asked of the admin client: the consumer belongs to the reader's thread, and a call from another one waits for ever.
@@ -115,13 +118,13 @@ class Tail:
         found = self._admin.describe_topics(TopicCollection(list(topics)))
         identities = {}
         for name, described in found.items():
-            places = [(name, partition.id) for partition in described.result(30).partitions]
+            places = [(name, partition.id) for partition in described.result(timeout_s).partitions]
             lows = self._ask(OffsetSpec.earliest(), places)  # type: ignore[no-untyped-call]  # the library's
             ends = self.ends(places)
             identities[name] = Identity(
                 str(described.result().topic_id),
-                {partition: low for (_, partition), low in lows.get(30).items()},
-                {partition: end for (_, partition), end in ends.get(30).items()},
+                {partition: low for (_, partition), low in lows.get(timeout_s).items()},
+                {partition: end for (_, partition), end in ends.get(timeout_s).items()},
             )
         return identities
 
@@ -159,16 +162,17 @@ class Tail:
         while not self._ending:
             first = self._consumer.poll(0.2)
             if first is None:
-                self.idle.set()
                 continue
-            self.idle.clear()
             self._take([first, *self._consumer.consume(MESSAGES_AT_ONCE - 1, 0)])
 
     def _take(self, messages: list[Message]) -> None:
         by_topic: dict[str, list[Message]] = {}
         positions: dict[Place, int] = {}
+        broken: set[Place] = set()  # partitions with an error: what comes behind it is read again
         for message in messages:
             error = message.error()
+            if message.topic() is not None and place(message) in broken:
+                continue
             if error is None:
                 by_topic.setdefault(topic(message), []).append(message)
                 positions[place(message)] = offset(message) + 1
@@ -179,24 +183,53 @@ class Tail:
                 raise KafkaException(error)
             else:
                 log.warning("reader error", reader=self.name, error=error.str())
+                if message.topic() is not None:
+                    broken.add(place(message))
         parsed = [(self.topics[name], self.topics[name].parse(found)) for name, found in by_topic.items()]
         with self.moved:
             for followed, found in parsed:
                 followed.apply(found)
             self.positions.update(positions)
             self.moved.notify_all()
+        for topic_, partition in broken:
+            self._consumer.seek(TopicPartition(topic_, partition, self.positions[topic_, partition]))
 
 
 class Ends:
     """Ends of partitions that were asked for. Whatever was acknowledged before the question lies below them."""
 
-    def __init__(self, futures: Mapping[TopicPartition, Any]) -> None:
-        self._futures = futures
+    def __init__(
+        self,
+        ask: Callable[[], Mapping[TopicPartition, Any]],
+        refresh: Callable[[float], object] = lambda timeout_s: None,
+    ) -> None:
+        self._ask, self._refresh = ask, refresh
+        self._futures = ask()
 
     def get(self, timeout_s: float) -> dict[Place, int]:
         """KafkaException where the broker does not say, TimeoutError where it does not answer in time."""
         until = time.monotonic() + timeout_s
+        try:
+            return self._answered(until)
+        except KafkaException as error:
+            if error.args[0].code() not in _OUTDATED or time.monotonic() > until:
+                raise
+        # After a broker's restart the admin client goes by what it knew of the leaders before, for minutes, unless it looks.
+        self._refresh(max(0.1, until - time.monotonic()))
+        self._futures = self._ask()
+        return self._answered(until)
+
+    def _answered(self, until: float) -> dict[Place, int]:
         return {
             (place.topic, place.partition): future.result(max(0.0, until - time.monotonic())).offset
             for place, future in self._futures.items()
         }
+
+
+_OUTDATED = (
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+)

@@ -1,13 +1,15 @@
 """Creates the contract's topics where they are missing, and reports where an existing one differs. Changes none."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType, TopicMetadata
 
 from models.config import Applied
+from models.errors import CanarecError
 from models.topics import TOPICS, Topic
 from streams.clients import Cluster
 
@@ -47,6 +49,7 @@ def ensure(cluster: Cluster, applied: Applied) -> list[str]:
         for name, topic in TOPICS.items()
         if applied.topic(name) not in existing
     }
+    _same_numbers(existing, applied, alike)
     if not missing:
         return []
     for created in admin.create_topics(list(missing.values())).values():
@@ -58,6 +61,16 @@ def ensure(cluster: Cluster, applied: Applied) -> list[str]:
     _wait_for(admin, set(missing))
     log.info("topics created", topics=sorted(missing))
     return sorted(missing)
+
+
+def _same_numbers(existing: Mapping[str, TopicMetadata], applied: Applied, requests: int) -> None:
+    for name in _AS_REQUESTS:
+        real = applied.topic(name)
+        if real in existing and len(existing[real].partitions) < requests:
+            raise CanarecError(
+                f"topic {real} has {len(existing[real].partitions)} partitions, expected at least the {requests} of the "
+                "requests: an answer goes to the partition with its request's number"
+            )
 
 
 def differences(cluster: Cluster, applied: Applied) -> list[Difference]:

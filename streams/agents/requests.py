@@ -11,6 +11,7 @@ import concurrent.futures
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import faust
 import numpy as np
@@ -20,7 +21,7 @@ from faust.types import StreamT
 from numpy.typing import NDArray
 
 from models import repeats, wire
-from models.answer import Question, check, decide, records, rejection
+from models.answer import Decision, Question, check, decide, records, rejection
 from models.config import Applied, Serving
 from models.errors import BadMessage
 from models.events import Source
@@ -41,7 +42,14 @@ log = structlog.get_logger()
 HOUR_MS = 3_600_000
 PRODUCERS = 3
 
-Tally = list[tuple[str, str, str, int]]  # model version, variant, outcome, the request's Kafka time
+
+@dataclass(slots=True)
+class Tally:
+    """What is counted once the batch is committed: never before, since a batch may be read again."""
+
+    answers: list[tuple[str, str, str, int]]  # model version, variant, outcome, the request's Kafka time
+    repeated: int = 0
+    decisions: list[Decision] = field(default_factory=list)
 
 
 class Requests:
@@ -116,8 +124,8 @@ class Requests:
                     error=decision.failure,
                 )
             outputs += self._both(records(decision, cut, world, now_ms), question.request.user_id, question.source)
-            tally.append((decision.version, decision.variant, decision.status, question.kafka_ms))
-            self.outcomes.answered(decision, now_ms)
+            tally.answers.append((decision.version, decision.variant, decision.status, question.kafka_ms))
+        tally.decisions = decisions
         outputs += self._memory(batches, entries)
         batches[0].tally = tally
         return outputs
@@ -128,7 +136,7 @@ class Requests:
         """Questions that a model may answer; rejections and dead letters of the others; the ids to remember."""
         questions: list[Question] = []
         outputs: list[Out] = []
-        tally: Tally = []
+        tally = Tally([])
         entries: list[tuple[int, int, int, int]] = []  # partition, id, content, offset
         nothing_read = None
         for message in (m for batch in batches for m in batch.messages):
@@ -145,14 +153,14 @@ class Requests:
                     request_id = wire.readable_request_id(message.value())
                     named = repeats.digest_unreadable(request_id or "", message.value() or b"")
             if request_id is not None:
-                verdict = self.answered.judge(named, where, at or _now_ms())
+                verdict = self.answered.judge(named, where, at or _now_ms(), batches[0].session.notes)
                 if verdict != "new":
                     if verdict == "conflicting":
                         refused = BadMessage(
                             "conflicting_repeat", f"request_id {request_id!r} was answered for another question before"
                         )
                         outputs.append(dead_letter(self.topics["dead-letters"], message, refused))
-                    metrics.REPEATED.inc()
+                    tally.repeated += 1
                     continue
                 entries.append((where.partition, *named, where.offset))
             if refused is None and request is not None:
@@ -165,7 +173,7 @@ class Requests:
                 user_id = request.user_id if request else wire.readable_user_id(message.value())
                 both = rejection(request_id, user_id, where, at, refused.reason, nothing_read.offsets, world, _now_ms())
                 outputs += self._both(both, user_id, where)
-                tally.append(("none", "none", "rejected", at))
+                tally.answers.append(("none", "none", "rejected", at))
         return questions, outputs, tally, entries
 
     def _both(self, records: tuple[bytes, bytes], user_id: str | None, source: Source) -> tuple[Out, Out]:
@@ -192,9 +200,13 @@ class Requests:
     def _count(self, batches: Sequence[Batch]) -> None:
         now_ms = _now_ms()
         outcomes: Counter[tuple[str, str, str]] = Counter()
-        for version, variant, outcome, at in (row for b in batches for row in b.tally or ()):
-            outcomes[version, variant, outcome] += 1
-            metrics.LATENCY.labels(variant).observe(max(0, now_ms - at) / 1000)
+        for tally in (b.tally for b in batches if b.tally is not None):
+            metrics.REPEATED.inc(tally.repeated)
+            for version, variant, outcome, at in tally.answers:
+                outcomes[version, variant, outcome] += 1
+                metrics.LATENCY.labels(variant).observe(max(0, now_ms - at) / 1000)
+            for decision in tally.decisions:
+                self.outcomes.answered(decision, now_ms)
         for labels, count in outcomes.items():
             metrics.REQUESTS.labels(*labels).inc(count)
 
@@ -227,9 +239,9 @@ class Answered:
             self.repeats.capacity = serving.repeat_window_ids
             self.repeats.window_ms = int(serving.repeat_window_hours * HOUR_MS)
 
-    def judge(self, named: tuple[int, int], source: Source, now_ms: int) -> repeats.Verdict:
+    def judge(self, named: tuple[int, int], source: Source, now_ms: int, pending: repeats.Pending) -> repeats.Verdict:
         with self.tail.lock:
-            return self.repeats.judge(named, source.partition, source.offset, now_ms)
+            return self.repeats.judge(named, source.partition, source.offset, now_ms, pending)
 
     def witness(self, places: Sequence[Place]) -> dict[Place, int]:
         """How far the partitions are answered. What a predecessor left open must have been ended before."""
@@ -241,7 +253,7 @@ class Answered:
             return {place: self._next.get(place[1], 0) for place in places}
 
     def _starts(self, tail: Tail) -> dict[Place, int]:
-        """Each message holds one id at least: no more than the window's number of messages, none older than the window."""
+        """No more messages than ids are remembered (nearly each holds one or more), none older than the window."""
         reader = self._cluster.consumer()
         try:
             since = int(time.time() * 1000) - self._window_ms

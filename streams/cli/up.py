@@ -100,14 +100,23 @@ def _start_and_watch(
     console.print(f"topics: {len(created)} created" if created else "topics: all there")
     _feed(cluster, applied, data, console)
     _train(home, cluster, applied, console)
-    url = running.enter_context(_worker(home, bootstrap_servers, metrics_port, console))
+    url, worker = running.enter_context(_worker(home, bootstrap_servers, metrics_port, console))
     _first_answer(cluster, applied, console)
     console.print(f"ready {time.monotonic() - begun:.1f} s after the start")
     rate = applied.config.simulator.rate if traffic is None else traffic
+    children = {"worker": worker}
     if rate:
-        running.enter_context(_simulator(home, bootstrap_servers, rate))
-    running.callback(console.print, "stopping: users, worker, broker …")
-    _watch(console, url, bootstrap_servers, seconds, broker)
+        children["simulator"] = running.enter_context(_simulator(home, bootstrap_servers, rate))
+    running.callback(console.print, "stopping …")
+
+    def check() -> None:
+        if broker is not None and (failure := broker.failure()):
+            raise failure
+        for name, child in children.items():
+            if child.poll() is not None:
+                raise CanarecError(f"the {name} ended by itself: see {home.artifacts / 'logs' / name}.log")
+
+    _watch(console, url, bootstrap_servers, seconds, check)
 
 
 @contextlib.contextmanager
@@ -174,7 +183,9 @@ def _child(home: Home, name: str, command: list[str]) -> Iterator[processes.Proc
 
 
 @contextlib.contextmanager
-def _worker(home: Home, bootstrap_servers: str, metrics_port: int | None, console: Console) -> Iterator[str]:
+def _worker(
+    home: Home, bootstrap_servers: str, metrics_port: int | None, console: Console
+) -> Iterator[tuple[str, processes.Process]]:
     port = free_port(metrics_port)
     url = f"http://127.0.0.1:{port}/metrics"
     command = child_command("worker", home, bootstrap_servers, "--metrics-port", str(port))
@@ -189,7 +200,7 @@ def _worker(home: Home, bootstrap_servers: str, metrics_port: int | None, consol
                 raise CanarecError(f"the worker is not ready: see {home.artifacts / 'logs' / 'worker.log'}")
             time.sleep(0.1)
         console.print(f"worker: metrics at {url}, log in {home.artifacts / 'logs' / 'worker.log'}")
-        yield url
+        yield url, process
 
 
 def _first_answer(cluster: Cluster, applied: Applied, console: Console) -> None:
@@ -205,19 +216,20 @@ def _first_answer(cluster: Cluster, applied: Applied, console: Console) -> None:
 
 
 @contextlib.contextmanager
-def _simulator(home: Home, bootstrap_servers: str, rate: float) -> Iterator[None]:
+def _simulator(home: Home, bootstrap_servers: str, rate: float) -> Iterator[processes.Process]:
     command = child_command("simulate", home, bootstrap_servers, "--rate", str(rate), "--quiet")
-    with _child(home, "simulator", command):
-        yield
+    with _child(home, "simulator", command) as process:
+        yield process
 
 
-def _watch(console: Console, url: str, bootstrap_servers: str, seconds: float | None, broker: Broker | None) -> None:
-    """The live summary until the time is over; CanarecError when the broker ends by itself."""
+def _watch(
+    console: Console, url: str, bootstrap_servers: str, seconds: float | None, check: Callable[[], None]
+) -> None:
+    """The live summary until the time is over; whatever `check` raises when a part ended by itself."""
     until = time.monotonic() + seconds if seconds is not None else float("inf")
 
     def still_running(longest_s: float) -> bool:
-        if broker is not None and (failure := broker.failure()):
-            raise failure
+        check()
         time.sleep(max(0.0, min(longest_s, until - time.monotonic())))
         return time.monotonic() < until
 
