@@ -7,16 +7,14 @@ import numpy as np
 import pytest
 from confluent_kafka import ConsumerGroupState
 
-from models import catalog, config, wire
-from models.answer import Cut, Question, decide
-from models.events import Request
+from models import wire
 from models.history import Histories
 from models.ids import Ids
 from models.recommenders import store
 from models.recommenders.base import Rows
 from models.topics import PARTITIONS
-from models.world import World
 from pipelines import evaluate
+from pipelines.replay import replay
 from streams.home import write_whole
 
 RELOAD_S = 5.0
@@ -45,19 +43,6 @@ def histories_below(shop, offsets):
         messages = shop.wait(below, f"{needed} messages of {name}") if needed else []
         found.apply([parse(m.value(), m.timestamp()[1], wire.Limits()) for m in messages])
     return found
-
-
-def world_of(shop, record):
-    """The World that a record names by its digests, from the files that the worker kept."""
-    applied = config.parse((shop.home.configs / f"{record['config_sha256']}.json").read_bytes())
-    assert applied.sha256 == record["config_sha256"]
-    ids = Ids()
-    kept = catalog.parse(
-        (shop.home.catalogs / f"{record['catalog_sha256']}.jsonl").read_text(), record["catalog_sha256"], ids
-    )
-    model = store.read(shop.home.models, record["model_version"])
-    assert model.sha256 == record["model_sha256"]
-    return World.of(applied, {model.version: model}, kept, ids)
 
 
 # -- one answer -----------------------------------------------------------------------------------
@@ -130,21 +115,10 @@ def test_a_list_can_be_made_again_from_what_its_record_names(shop, user):
     shop.see("u1", f"m{int(time.time() * 1000) % 150:03}")
     shop.flush()
     record = shop.ask(user, n=30)
-    world, events = world_of(shop, record), histories_below(shop, record["history_offsets"])
-    own = [world.ids.index(events.movie_ids.text(movie)) for movie in events.movies(user).tolist()]
-    cut = Cut(np.array([0, len(own)]), np.sort(np.array(own, np.int32)), [bool(own) or user == "p0"], None)
-    asked = record["asked"]
-    question = Question(
-        Request(record["request_id"], user, asked["n"], asked["genres"], asked["exclude_seen"]), None, 0
-    )
-    again = decide([question], cut, world, 0)[0]
-    assert (again.movies, again.status, again.reason) == (
-        record["recommendations"],
-        record["status"],
-        record.get("reason"),
-    )
-    assert again.scores == record["scores"]
-    assert (again.bucket, again.variant) == (record["bucket"], record["variant"])
+    replayed = replay(shop.cluster, shop.home.artifacts, record)
+    assert (replayed.movies, replayed.differences) == (record["recommendations"], [])
+    wrong = {**record, "recommendations": record["recommendations"][::-1], "scores": record["scores"][::-1]}
+    assert replay(shop.cluster, shop.home.artifacts, wrong).differences
 
 
 def test_what_was_acknowledged_before_is_in_the_next_answer(shop):
