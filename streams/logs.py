@@ -35,7 +35,7 @@ def configure(*, level: str = "info") -> None:
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(_Stderr()),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(_Stderr())
     handler.setFormatter(

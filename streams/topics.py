@@ -33,7 +33,7 @@ def ensure(cluster: Cluster, applied: Applied) -> list[str]:
     """Creates what is missing and waits until it is there; the names that were created.
 
     Answers go to the partition with their request's number: their topics get as many partitions as an existing
-    requests topic has.
+    requests topic has; CanarecError where existing ones have fewer.
     """
     cluster.check()
     admin = cluster.admin()
@@ -49,9 +49,13 @@ def ensure(cluster: Cluster, applied: Applied) -> list[str]:
         for name, topic in TOPICS.items()
         if applied.topic(name) not in existing
     }
+    if missing:
+        _create(admin, missing)
     _same_numbers(existing, applied, alike)
-    if not missing:
-        return []
+    return sorted(missing)
+
+
+def _create(admin: AdminClient, missing: Mapping[str, NewTopic]) -> None:
     for created in admin.create_topics(list(missing.values())).values():
         try:
             created.result(30)
@@ -60,7 +64,6 @@ def ensure(cluster: Cluster, applied: Applied) -> list[str]:
                 raise
     _wait_for(admin, set(missing))
     log.info("topics created", topics=sorted(missing))
-    return sorted(missing)
 
 
 def _same_numbers(existing: Mapping[str, TopicMetadata], applied: Applied, requests: int) -> None:

@@ -209,8 +209,9 @@ def configuration() -> str:
         "One file in the [home](operating.md#the-home). Every key may be left out. A key that is not in these tables is refused, and so is a "
         "value out of range: `canarec config check` names its path. A worker looks at the file once a second; a bad change is "
         "refused and the last good configuration stays in force.\n",
-        "A change of `canary` is in force within 5 s. A worker reads `topics`, `group_prefix`, `kafka`, `events`, `metrics` and, of "
-        "`serving`, everything but `deadline_ms` when it starts: stop it and start it again.\n",
+        "A good change is in force in each worker within 5 s. Only `topics`, `group_prefix` and `events` made the histories and groups that "
+        "a worker has: a change of those is refused, with the reason in the log, until the worker is stopped and started again. `kafka` is "
+        "read at a start.\n",
         "`config_sha256` is the SHA-256 of the file's own content as canonical JSON (sorted keys, no spaces) without `kafka` "
         "([why](decisions/0007-what-a-configuration-is-called.md)).\n",
         "`canarec config schema` prints the JSON Schema that this page is made from.\n",

@@ -5,6 +5,7 @@ import json
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
+from models.errors import CanarecError
 from models.topics import TOPICS
 from streams import topics
 from streams.cli import main
@@ -60,7 +61,8 @@ def test_fewer_partitions_for_answers_than_for_requests_is_a_failure(home, clust
     few = applied.topic("recommendations")
     admin = cluster.admin()
     admin.create_topics([NewTopic(few, 2, config=TOPICS["recommendations"].settings())])[few].result(10)
-    topics.ensure(cluster, applied)
+    with pytest.raises(CanarecError, match="has 2 partitions"):  # no worker starts on it
+        topics.ensure(cluster, applied)
     (check,) = checks(home, cluster, "topics")
     assert check.verdict == "fail"
     assert f"{few}: partitions is 2, expected at least {TOPICS['recommendation-requests'].partitions}" in check.found

@@ -52,12 +52,18 @@ class Up:
 
     def nothing_is_left(self, seconds: float = 15) -> None:
         until = time.monotonic() + seconds
-        while left := self.processes():
-            assert time.monotonic() < until, left
+        while (left := self.processes()) or not self.port_is_free():
+            assert time.monotonic() < until, left or f"port {self.port} is taken"
             time.sleep(0.05)
+
+    def port_is_free(self) -> bool:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", self.port))
+            try:
+                probe.bind(("127.0.0.1", self.port))
+            except OSError:
+                return False
+            return True
 
 
 @pytest.fixture(scope="module")
