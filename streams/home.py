@@ -8,7 +8,7 @@ from pathlib import Path
 
 from models import config
 from models.config import Applied
-from models.errors import BadConfig
+from models.errors import BadConfig, CanarecError
 from streams.clients import Cluster
 
 
@@ -64,9 +64,12 @@ class Home:
 
     def prepare(self) -> None:
         """Writes the defaults to config.json where there is none, so that there is a file to edit."""
-        self.artifacts.mkdir(parents=True, exist_ok=True)
-        if not self.config.exists():
-            write_whole(self.config, json.dumps(config.defaults(), indent=2).encode() + b"\n")
+        try:
+            self.artifacts.mkdir(parents=True, exist_ok=True)
+            if not self.config.exists():
+                write_whole(self.config, json.dumps(config.defaults(), indent=2).encode() + b"\n")
+        except OSError as error:
+            raise CanarecError(f"--home {self.path}: cannot be written: {error.strerror}") from None
 
     def cluster(self, bootstrap_servers: str) -> Cluster:
         return Cluster.of(bootstrap_servers, self.load().config.kafka)

@@ -79,8 +79,9 @@ def main(arguments: list[str] | None = None) -> Any:
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        _fail(error.format_message(), 2)
+    except UnicodeEncodeError:
+        _fail("an argument is not UTF-8 text", 2)
     except (UsageError, BadConfig) as error:
         _fail(error, 2)
     except CanarecError as error:

@@ -36,7 +36,13 @@ class Ended(BaseException):
 @click.option(
     "--bootstrap-servers", envvar="CANAREC_BOOTSTRAP_SERVERS", help="An existing cluster; without, a broker is started."
 )
-@click.option("--port", default=DEFAULT_PORT, show_default=True, help="Port of the broker that is started.")
+@click.option(
+    "--port",
+    default=DEFAULT_PORT,
+    type=click.IntRange(0, 65535),
+    show_default=True,
+    help="Port of the broker that is started.",
+)
 @click.option("--data", type=click.Path(path_type=Path), help="A MovieLens folder; without, the simulator's history.")
 @click.option(
     "--for", "seconds", type=click.FloatRange(min=0), help="End by itself so many seconds after it was ready."
@@ -44,7 +50,11 @@ class Ended(BaseException):
 @click.option(
     "--traffic", type=click.FloatRange(min=0), help="Simulated requests a second; 0 for none (default: config.json)."
 )
-@click.option("--metrics-port", type=int, help="Prometheus port of the worker (default 8000, or any free one).")
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="Prometheus port of the worker (default 8000, or any free one).",
+)
 def up(
     home: Home,
     bootstrap_servers: str | None,

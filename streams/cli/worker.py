@@ -11,7 +11,9 @@ from streams.home import Home
 @click.command()
 @cluster_options
 @click.option(
-    "--metrics-port", type=int, help="Prometheus port (default 8000, or any free one if it is taken; 0: any free one)."
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="Prometheus port (default 8000, or any free one if it is taken; 0: any free one).",
 )
 @click.option("--name", help="Unique in the group (default: one kept in the home).")
 @click.option("--child", hidden=True, help="The worker itself, under this claimed name.")
