@@ -154,6 +154,7 @@ def build_app(home: Home, cluster: Cluster, applied: Applied, name: str, parts: 
     app = Worker(
         applied.group("reference"),
         store="memory://",
+        datadir=str(home.artifacts / "faust"),  # by default Faust makes a folder wherever the worker was started
         autodiscover=False,
         topic_disable_leader=True,
         web_enabled=False,
