@@ -27,6 +27,7 @@ from streams.histories import Known
 from streams.home import Home
 from streams.outcomes import LiveOutcomes
 from streams.reload import LOOK_EVERY_S, Worlds
+from streams.standby import ANSWERS, START_ANEW_EXIT, WARM, Turn
 
 log = structlog.get_logger()
 
@@ -50,12 +51,13 @@ class Worker(faust.App):
         await super().on_start()
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self.parts.catch_up)
-        if self.parts.ending:
-            return  # stopped while the topics were being read
-        self.parts.start(loop)
         self.add_future(self.parts.keep_house())
+        await loop.run_in_executor(None, self.parts.turn.answer.wait)
+        if not self.parts.ending:  # stopped while the topics were being read, or while it stood by
+            self.parts.start(loop)
 
     async def on_stop(self) -> None:
+        self.parts.turn.give_up()
         await asyncio.get_running_loop().run_in_executor(None, self.parts.stop)
         await super().on_stop()
 
@@ -65,8 +67,10 @@ class Parts:
 
     requests_of: type[Requests] = Requests
 
-    def __init__(self, home: Home, cluster: Cluster, applied: Applied, name: str, on_fatal: Callable[[], None]) -> None:
-        self._on_fatal = on_fatal
+    def __init__(
+        self, home: Home, cluster: Cluster, applied: Applied, name: str, turn: Turn, on_fatal: Callable[[], None]
+    ) -> None:
+        self.turn, self._answers = turn, False
         self.known = Known(cluster, applied, home.snapshots / name, on_fatal=on_fatal)
         self.outcomes = LiveOutcomes(cluster, applied, self.known, on_fatal=on_fatal)
         self._make_worlds: Callable[[], Worlds] = lambda: Worlds(home, applied, self.known)
@@ -87,11 +91,15 @@ class Parts:
         self.known.catch_up()
         self.requests.answered.tail.catch_up()
         self.requests.worlds = self._make_worlds()
+        self.turn.tell(WARM)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Its turn: what was read is up to date, the rest takes a moment."""
         for pipe in self.pipes:
             pipe.start(loop)
+        self._answers = True
         metrics.READY.set(1)
+        self.turn.tell(ANSWERS)
         log.info("worker answers", users=self.known.histories.users, interactions=self.known.histories.n_interactions)
 
     async def keep_house(self) -> None:
@@ -110,7 +118,7 @@ class Parts:
             self._same_topics()
             if self.requests.worlds.refresh():
                 self._apply(self.requests.worlds.current.applied.config)
-            if show:
+            if show and self._answers:
                 self._show()
 
     def _same_topics(self) -> None:
@@ -121,7 +129,7 @@ class Parts:
             return  # the brokers are away: the barrier says so to each request
         if why:
             log.critical("starting again", why=why)
-            self._on_fatal()
+            os._exit(START_ANEW_EXIT)
 
     def _apply(self, config: Config) -> None:
         """What a new configuration changes beside the World."""
@@ -148,8 +156,10 @@ class Parts:
         log.info("worker stopped", clean=all(clean))
 
 
-def build_app(home: Home, cluster: Cluster, applied: Applied, name: str, parts: type[Parts] = Parts) -> Worker:
-    """A worker's app, of these parts. The topics must exist (`streams.topics.ensure`)."""
+def build_app(
+    home: Home, cluster: Cluster, applied: Applied, name: str, parts: type[Parts] = Parts, *, turn: Turn | None = None
+) -> Worker:
+    """A worker's app, of these parts; without a `turn` it answers at once. The topics must exist (`streams.topics.ensure`)."""
     sys.setswitchinterval(0.0005)  # short turns: a thread that waits for Kafka must not wait for the interpreter
     app = Worker(
         applied.group("reference"),
@@ -160,6 +170,6 @@ def build_app(home: Home, cluster: Cluster, applied: Applied, name: str, parts: 
         web_enabled=False,
         stream_wait_empty=False,
     )
-    app.parts = parts(home, cluster, applied, name, on_fatal=lambda: os._exit(FATAL_EXIT))
+    app.parts = parts(home, cluster, applied, name, turn or Turn(), on_fatal=lambda: os._exit(FATAL_EXIT))
     app.parts.declare(app)
     return app

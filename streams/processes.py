@@ -30,17 +30,21 @@ def start(
     pass_fds: Sequence[int] = (),
     own_session: bool = True,
     death_signal: signal.Signals = signal.SIGKILL,
+    deaf_to_interrupts: bool = False,
 ) -> Process:
     """Starts `command`, which gets `death_signal` when this process ends, even by SIGKILL. Standard input is empty.
 
     `own_session`: in a session of its own, so that the Ctrl-C of a terminal reaches the parent only, which can then stop its
     children in order. Only the child itself is tied to us: one that has children of its own starts them with this function too.
+    `deaf_to_interrupts`: SIGINT is blocked from its first moment on, for one that shares our session and is ended by us.
 
     The child's pid is that of `command` (elsewhere than on Linux: of the launcher, which passes SIGTERM on). May be called
     from any thread. A command that does not exist ends with 127, as in a shell.
     """
 
     def fork() -> Process:
+        # A mask outlives exec: no handler could be set before the interpreter has started.
+        signal.pthread_sigmask(signal.SIG_BLOCK if deaf_to_interrupts else signal.SIG_UNBLOCK, [signal.SIGINT])
         return subprocess.Popen(
             # -I -S: no site-packages, no PYTHON* variables, about 20 ms.
             [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), str(int(death_signal)), *map(str, command)],

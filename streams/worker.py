@@ -1,12 +1,14 @@
 """A stream worker: the process that answers, and the supervisor that starts it again when it dies."""
 
 import asyncio
+import errno
 import os
 import signal
 import socket
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -18,6 +20,7 @@ from streams import processes, topics
 from streams.clients import Cluster, NoBroker
 from streams.home import Home
 from streams.names import claim
+from streams.standby import ANSWER, ANSWERS, PREPARE, START_ANEW_EXIT, WARM, Child, Turn
 
 if TYPE_CHECKING:
     from streams.app import Worker
@@ -27,9 +30,11 @@ log = structlog.get_logger()
 DEFAULT_METRICS_PORT = 8000
 STOP_S = 5.0  # a batch in flight, its commit, the good-bye to the group
 SECOND_SIGNAL_S = 1.0
-QUICK_DEATH_S = 20.0
+QUICK_DEATH_S = 5.0
 LONGEST_BACKOFF_S = 4.0
 BROKER_S = 60.0
+LOOK_S = 0.02
+PORT_S = 3.0
 
 
 def child_command(command: str, home: Home, bootstrap_servers: str, *arguments: str) -> list[str]:
@@ -45,39 +50,102 @@ def child_command(command: str, home: Home, bootstrap_servers: str, *arguments: 
     ]
 
 
-def supervise(home: Home, bootstrap_servers: str, name: str | None, metrics_port: int | None) -> int:
-    """Keeps one worker alive until SIGTERM or SIGINT; the exit code. The first death is made good at once."""
+def supervise(home: Home, bootstrap_servers: str, name: str | None, metrics_port: int | None, *, standby: bool) -> int:
+    """Keeps one worker alive until SIGTERM or SIGINT; the exit code. `standby`: a second process is ready to take over."""
     home.prepare()
     applied = home.load()
     cluster = home.cluster(bootstrap_servers)
-    _wait_for_broker(cluster)
-    topics.ensure(cluster, applied)
     mine = claim(home.workers, name)
-    port = free_port(metrics_port)
-    log.info("worker starts", worker=mine.name, metrics=f"http://127.0.0.1:{port}/metrics")
-    ending = threading.Event()
-    signals = _Signals(ending)
-    command = child_command("worker", home, bootstrap_servers, "--child", mine.name, "--metrics-port", str(port))
-    deaths = 0
-    while True:
-        begun = time.monotonic()
-        signals.child = child = processes.start(command, own_session=False)
-        if ending.is_set():
-            child.terminate()
-        code = _wait(child, ending)
-        if ending.is_set():
-            return 0 if code == 0 else 1
-        deaths = deaths + 1 if time.monotonic() - begun < QUICK_DEATH_S else 1
-        backoff = min(LONGEST_BACKOFF_S, 0.0 if deaths == 1 else 0.5 * 2 ** (deaths - 2))
-        log.error("worker died, starting it again", worker=mine.name, exit_code=code, after_s=backoff)
-        if ending.wait(backoff):
-            return 0
+    port = free_port(metrics_port, PORT_S)
+    pair = Pair(
+        child_command("worker", home, bootstrap_servers, "--child", mine.name, "--metrics-port", str(port)),
+        standby=standby,
+        name=mine.name,
+    )
+    ending = Ending(pair)
+    try:
+        _wait_for_broker(cluster, ending)
+        if not ending.is_set():
+            topics.ensure(cluster, applied)
+            log.info("worker starts", worker=mine.name, metrics=f"http://127.0.0.1:{port}/metrics")
+            pair.begin()
+        while not ending.wait(LOOK_S):
+            pair.look(ending)
+    finally:
+        clean = pair.stop()
+    return 0 if clean else 1
 
 
-def _wait_for_broker(cluster: Cluster) -> None:
+class Pair:
+    """The child that answers, and the one that has read everything and stands by."""
+
+    def __init__(self, command: Sequence[str], *, standby: bool, name: str) -> None:
+        self._command, self._wanted, self._name = command, standby, name
+        self._log = log.bind(worker=name)
+        self.active = Child(command)  # its imports take as long as the broker's answers to the supervisor
+        self.spare: Child | None = None
+        self._spare_due = 0.0  # not before
+        self._spare_deaths = self._deaths = 0
+        self._since = 0.0
+
+    def begin(self) -> None:
+        """The topics are there."""
+        self.active.say(PREPARE)
+        self._give_turn()
+
+    def look(self, ending: threading.Event) -> None:
+        """Starts, replaces and promotes."""
+        if (code := self.active.exit_code()) is not None:
+            self._replace(code, ending)
+        elif self.spare is not None:
+            if (code := self.spare.exit_code()) is not None:
+                self.spare, self._spare_deaths = None, self._spare_deaths + 1
+                self._spare_due = time.monotonic() + _backoff(self._spare_deaths + 1)
+                self._log.warning("standby died", exit_code=code)
+        elif self._wanted and self.active.has_told(ANSWERS) and time.monotonic() > self._spare_due:
+            self.spare = Child(self._command)
+            self.spare.say(PREPARE)
+
+    def _replace(self, code: int, ending: threading.Event) -> None:
+        self._deaths = self._deaths + 1 if time.monotonic() - self._since < QUICK_DEATH_S else 1
+        if self.spare is not None and code == START_ANEW_EXIT:
+            processes.kill(self.spare.process)
+            self.spare = None
+        warm = self.spare is not None and self.spare.has_told(WARM)
+        wait_s = _backoff(self._deaths)
+        self._log.error("worker died, another one takes over", exit_code=code, warm=warm, after_s=wait_s)
+        if ending.wait(wait_s):
+            return
+        self.active, self.spare = self.spare or Child(self._command), None
+        self.active.say(PREPARE)
+        self._give_turn()
+
+    def _give_turn(self) -> None:
+        self._since = time.monotonic()
+        self.active.say(ANSWER)
+
+    def stop(self) -> bool:
+        """Ends both; True where the active one ended cleanly."""
+        if self.spare is not None:
+            processes.kill(self.spare.process)
+        return self.active.stop(STOP_S)
+
+    def kill(self) -> None:
+        """At once."""
+        for child in (self.active, self.spare):
+            if child is not None:
+                processes.kill(child.process)
+
+
+def _backoff(deaths: int) -> float:
+    """The first death is made good at once; doubling from half a second then."""
+    return 0.0 if deaths <= 1 else min(LONGEST_BACKOFF_S, 0.5 * 2 ** min(deaths - 2, 10))
+
+
+def _wait_for_broker(cluster: Cluster, ending: threading.Event) -> None:
     """A worker may be started before its brokers; NoBroker when they do not come."""
     until = time.monotonic() + BROKER_S
-    while True:
+    while not ending.is_set():
         try:
             cluster.check()
             return
@@ -87,47 +155,52 @@ def _wait_for_broker(cluster: Cluster) -> None:
             log.warning("waiting for a broker", error=str(error))
 
 
-def _wait(child: processes.Process, ending: threading.Event) -> int:
-    """The child's exit code; once we are ending it has STOP_S left."""
-    while child.poll() is None:
-        if ending.wait(0.05):
-            return processes.stop(child, STOP_S)
-    return child.returncode
+class Ending(threading.Event):
+    """Set by SIGTERM and SIGINT; a second one, a second or more later, kills the children and ends the supervisor at once."""
 
-
-class _Signals:
-    """SIGTERM and SIGINT end the worker cleanly; a second one, a second or more later, at once."""
-
-    def __init__(self, ending: threading.Event) -> None:
-        self.ending, self.child = ending, None
-        self._first = 0.0
+    def __init__(self, pair: Pair) -> None:
+        super().__init__()
+        self._pair, self._first = pair, 0.0
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._received)
-
-    child: processes.Process | None
 
     def _received(self, number: int, frame: object) -> None:
         now = time.monotonic()
         if not self._first:
             self._first = now
-            self.ending.set()
+            self.set()
         elif now - self._first >= SECOND_SIGNAL_S:
-            if self.child is not None:
-                processes.kill(self.child)
+            self._pair.kill()
             os._exit(128 + number)
 
 
-def run(home: Home, bootstrap_servers: str, name: str, metrics_port: int) -> int:
+def run(home: Home, bootstrap_servers: str, name: str, metrics_port: int, turn: Turn) -> int:
     """The worker itself, in this process, until a signal; the exit code."""
     from streams.app import build_app  # faust and scipy: the supervisor does without
 
-    start_http_server(metrics_port, addr="127.0.0.1")
+    threading.Thread(target=_serve_metrics, args=(metrics_port, turn), daemon=True, name="metrics").start()
+    turn.prepare.wait()
     try:
-        app = build_app(home, home.cluster(bootstrap_servers), home.load(), name)
+        app = build_app(home, home.cluster(bootstrap_servers), home.load(), name, turn=turn)
         return asyncio.run(_run(app))
     except (CanarecError, KafkaException) as error:  # the supervisor tries again
         log.error("worker cannot start", error=str(error))
         return 1
+
+
+def _serve_metrics(port: int, turn: Turn) -> None:
+    """From this worker's turn on: before, the port is its predecessor's, whose end may take a moment."""
+    turn.answer.wait()
+    until = time.monotonic() + PORT_S
+    while True:
+        try:
+            start_http_server(port, addr="127.0.0.1")
+            return
+        except OSError as error:
+            if time.monotonic() > until:
+                log.critical("metrics cannot be served", port=port, error=error.strerror)
+                os._exit(1)
+            time.sleep(0.05)
 
 
 async def _run(app: "Worker") -> int:
@@ -163,16 +236,23 @@ async def _run(app: "Worker") -> int:
     os._exit(70 if crashed else 0)  # threads of libraries may linger: everything of ours has ended
 
 
-def free_port(wanted: int | None) -> int:
-    """The port that was asked for, or CanarecError; without a wish the default one, or any free one; 0: any free one."""
+def free_port(wanted: int | None, patience_s: float = 0.0) -> int:
+    """The port that was asked for, or CanarecError; without a wish the default one, or any free one; 0: any free one.
+
+    `patience_s`: so long a worker that was killed just now may take to give the wanted one back.
+    """
+    until = time.monotonic() + patience_s
     for port in (DEFAULT_METRICS_PORT, 0) if wanted is None else (wanted,):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError as error:
-                if wanted is not None:
-                    raise CanarecError(f"--metrics-port {port}: {error.strerror}; 0 takes any free one") from None
-                continue
-            return int(probe.getsockname()[1])
+        while True:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                    return int(probe.getsockname()[1])
+                except OSError as error:
+                    if wanted is None:
+                        break
+                    if error.errno != errno.EADDRINUSE or time.monotonic() >= until:
+                        raise CanarecError(f"--metrics-port {port}: {error.strerror}; 0 takes any free one") from None
+            time.sleep(0.05)
     raise CanarecError("no free port for metrics")

@@ -16,16 +16,32 @@ from streams.home import Home
     help="Prometheus port (default 8000, or any free one if it is taken; 0: any free one).",
 )
 @click.option("--name", help="Unique in the group (default: one kept in the home).")
+@click.option(
+    "--standby/--no-standby",
+    default=True,
+    show_default=True,
+    help="Keep a second process that has read everything and takes over when the first one dies; twice the memory.",
+)
 @click.option("--child", hidden=True, help="The worker itself, under this claimed name.")
-def worker(home: Home, bootstrap_servers: str, metrics_port: int | None, name: str | None, child: str | None) -> None:
+@click.option("--turn", hidden=True, type=int, help="A child's line to its supervisor.")
+def worker(
+    home: Home,
+    bootstrap_servers: str,
+    metrics_port: int | None,
+    name: str | None,
+    standby: bool,
+    child: str | None,
+    turn: int | None,
+) -> None:
     """One stream worker, supervised. Start as many as there are partitions, on as many machines.
 
     \b
     Example:
       canarec worker --metrics-port 8001
     """
+    from streams.standby import Turn
     from streams.worker import run, supervise
 
     if child is not None:
-        sys.exit(run(home, bootstrap_servers, child, metrics_port or 0))
-    sys.exit(supervise(home, bootstrap_servers, name, metrics_port))
+        sys.exit(run(home, bootstrap_servers, child, metrics_port or 0, Turn(turn)))
+    sys.exit(supervise(home, bootstrap_servers, name, metrics_port, standby=standby))
