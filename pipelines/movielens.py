@@ -135,12 +135,10 @@ class DataSet:
         """Every rating, in the order of the file."""
         file = self.folder / _FILES[self.layout][1]
         fullmatch, low, high = _RATING[self.layout].fullmatch, self.limits.rating_min, self.limits.rating_max
-        header = _RATING_FORM["csv"][0].encode()
-        for number, line in _lines(file, "ratings", progress):
+        for number, line in _lines(file, "ratings", progress, _RATING_FORM["csv"][0]):
             found = fullmatch(line) or (fullmatch(_unquoted(line)) if self.layout == "csv" else None)
             if found is None:
-                if number > 1 or line != header:
-                    report(_expected(file, number, _RATING_FORM[self.layout][0], line))
+                report(_expected(file, number, _RATING_FORM[self.layout][0], line))
                 continue
             user, movie, stars, seconds = found.groups()
             rating = float(stars)
@@ -189,8 +187,8 @@ def read(folder: Path, limits: Limits) -> DataSet:
     raise NotMovieLens(f"{folder}: no MovieLens data set: looked for {looked_for}; found {found}")
 
 
-def _movie_parser(data: DataSet, report: Report) -> tuple[str, Callable[[str], Movie | None]]:
-    """What a line of the catalogue looks like, and its reader; None stands for a headline."""
+def _movie_parser(data: DataSet, report: Report) -> tuple[str, Callable[[str], Movie]]:
+    """What a line of the catalogue looks like, and its reader."""
     if data.layout == "csv":
         return "movieId,title,genres", _movie_of_csv
     if data.layout == "dat":
@@ -205,7 +203,7 @@ def _genre_names(file: Path, report: Report) -> list[str]:
     if not file.is_file():
         return _GENRES
     listed: dict[int, str] = {}
-    for number, line in _lines(file, "genres", lambda *_: None):
+    for number, line in _lines(file, "genres", lambda *_: None, ""):
         found = re.fullmatch(r"(.+)\|(\d\d?)", line.decode("latin-1"))
         if found:
             listed[int(found[2])] = found[1]
@@ -214,9 +212,7 @@ def _genre_names(file: Path, report: Report) -> list[str]:
     return [listed.get(place, "unknown") for place in range(max(listed, default=-1) + 1)]
 
 
-def _movie_of_csv(line: str) -> Movie | None:
-    if line == "movieId,title,genres":
-        return None
+def _movie_of_csv(line: str) -> Movie:
     (row,) = csv.reader([line], strict=True)
     movie_id, title, genres = row
     return _movie(movie_id, title, genres)
@@ -298,20 +294,18 @@ def _rows(
     file: Path,
     what: str,
     expected: str,
-    parse: Callable[[str], T | None],
+    parse: Callable[[str], T],
     key: Callable[[T], str],
     report: Report,
     progress: Progress,
 ) -> Iterator[tuple[int, T]]:
     encoding = "utf-8" if file.suffix == ".csv" else _encoding(file)
     seen: set[str] = set()
-    for number, line in _lines(file, what, progress):
+    for number, line in _lines(file, what, progress, expected):
         try:
             row = parse(line.decode(encoding))
         except (ValueError, csv.Error):  # UnicodeDecodeError is one
             report(_expected(file, number, expected, line))
-            continue
-        if row is None:
             continue
         if key(row) in seen:
             report(_expected(file, number, "an id that no line before has", line))
@@ -320,20 +314,24 @@ def _rows(
         yield number, row
 
 
-def _lines(file: Path, what: str, progress: Progress) -> Iterator[tuple[int, bytes]]:
-    """(number, line without its end), blank ones left out."""
-    size, read_bytes, number = max(1, file.stat().st_size), 0, 0
+def _lines(file: Path, what: str, progress: Progress, header: str) -> Iterator[tuple[int, bytes]]:
+    """(number in the file, line without its end). Blank ones and the header are left out, and not counted as progress."""
+    size, read_bytes, count = max(1, file.stat().st_size), 0, 0
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             read_bytes += len(line)
-            if number % _REPORT_EVERY == 0:
-                progress(what, number, read_bytes / size)
             text = line.rstrip(b"\r\n")
             if number == 1:
                 text = text.removeprefix(b"\xef\xbb\xbf")
-            if text:
-                yield number, text
-    progress(what, number, 1.0)
+                if _unquoted(text) == header.encode():
+                    continue
+            if not text:
+                continue
+            count += 1
+            if count % _REPORT_EVERY == 0:
+                progress(what, count, read_bytes / size)
+            yield number, text
+    progress(what, count, 1.0)
 
 
 def _first_lines(file: Path) -> list[bytes]:
@@ -387,7 +385,7 @@ def publish(
     """
     cluster.check()
     data = read(folder, applied.config.events.limits())
-    once, imported, bad = Once(cluster, data.origin()), Imported(), 0
+    once, imported, bad = Once(cluster, applied, data.origin()), Imported(), 0
 
     def report_counted(line: str) -> None:
         nonlocal bad

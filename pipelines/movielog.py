@@ -67,7 +67,7 @@ def publish(
                 imported.published += 1
         return imported
 
-    once = Once(cluster, hashlib.file_digest(file, "sha256").hexdigest()[:16])  # type: ignore[arg-type]
+    once = Once(cluster, applied, hashlib.file_digest(file, "sha256").hexdigest()[:16])  # type: ignore[arg-type]
     file.seek(0)
     known = once.finished(topic)
     if known is not None:

@@ -18,6 +18,7 @@ from typing import NamedTuple, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from models.config import Applied
 from models.errors import CanarecError
 from streams.clients import Cluster, partitions
 
@@ -50,10 +51,10 @@ class Sent(NamedTuple):
 class Once:
     """What of one content the topics of a cluster hold."""
 
-    def __init__(self, cluster: Cluster, origin: str) -> None:
+    def __init__(self, cluster: Cluster, applied: Applied, origin: str) -> None:
         self._cluster = cluster
         self._origin = origin
-        self._group = f"canarec-import-{origin}"
+        self._group = applied.group(f"import-{origin}")
 
     def finished(self, topic: str) -> Mapping[str, int] | None:
         """The counts that `finish` left, or None where this content is not known to be in the topic as a whole."""

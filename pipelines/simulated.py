@@ -36,7 +36,7 @@ def publish_history(
     """
     cluster.check()
     origin, imported = f"simulated-{seed}", Imported()
-    once = Once(cluster, origin)
+    once = Once(cluster, applied, origin)
     known = {what: once.finished(applied.topic(topic)) for what, topic in _PARTS.items()}
     if all(counts is not None for counts in known.values()):
         for what, counts in known.items():

@@ -12,8 +12,9 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 from confluent_kafka import KafkaException, TopicPartition
@@ -113,7 +114,9 @@ class Broker:
         host: str = "127.0.0.1",
         advertised_host: str | None = None,
         min_free_bytes: int = MIN_FREE_BYTES,
+        properties: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """`properties`: Kafka's own, beside ours and over them. What it takes to reach it must stay as it is."""
         self.folder = DataFolder(folder)
         self.host = host
         self.port = port
@@ -121,6 +124,7 @@ class Broker:
             advertised_host = socket.getfqdn() if host in ("0.0.0.0", "::") else host
         self.advertised_host = advertised_host
         self._min_free_bytes = min_free_bytes
+        self._properties = dict(properties)
         self._process: processes.Process | None = None
         self._log_start = 0  # of this run, in server.log
         self._stopping = False
@@ -266,6 +270,7 @@ class Broker:
             port=self.port,
             advertised=_bracketed(self.advertised_host),
         )
+        text += "".join(f"{key}={value}\n" for key, value in self._properties.items())  # the last one of a key counts
         with self.folder.trouble():
             (self.folder.path / name).write_text(text)
 

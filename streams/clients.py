@@ -2,15 +2,16 @@
 
 import logging
 import os
+import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from models.errors import CanarecError
+from models.errors import BadConfig, CanarecError
 
 ENVIRONMENT_PREFIX = "CANAREC_KAFKA_"
 MAX_MESSAGE_BYTES = 8 * 1_048_576  # the largest dead letter (models.topics)
@@ -23,10 +24,17 @@ OURS = frozenset(
 )
 
 _LOG = logging.getLogger("librdkafka")
+_FIRST_WAIT_S = 0.25
+
+Client = TypeVar("Client", Consumer, Producer, AdminClient)
 
 
 class NoBroker(CanarecError):
-    """No broker answers at the address."""
+    """No broker answers at the address: it may come yet."""
+
+
+class NotLetIn(CanarecError):
+    """The brokers are there and refuse who we say we are: waiting for them does not help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,7 @@ class Cluster:
 
     bootstrap_servers: str
     properties: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    prefix: str = "canarec"  # the installation's `group_prefix`: what the brokers know its clients by
 
     @classmethod
     def of(
@@ -42,6 +51,7 @@ class Cluster:
         bootstrap_servers: str,
         kafka: Mapping[str, str | int | float | bool],
         environment: Mapping[str, str] = os.environ,
+        prefix: str = "canarec",
     ) -> "Cluster":
         """The environment wins over config.json: CANAREC_KAFKA_SASL_PASSWORD is `sasl.password`."""
         named = {
@@ -49,13 +59,14 @@ class Cluster:
             for name, value in environment.items()
             if name.startswith(ENVIRONMENT_PREFIX)
         }
-        return cls(bootstrap_servers, {**kafka, **named})
+        return cls(bootstrap_servers, {**kafka, **named}, prefix)
 
     def settings(self, **own: Any) -> dict[str, Any]:
         """librdkafka settings: ours (underscores for dots), over them what the user set, but for `OURS`."""
         ours = {name.replace("_", "."): value for name, value in own.items()}
         return {
             "bootstrap.servers": self.bootstrap_servers,
+            "client.id": self.prefix,
             "reconnect.backoff.ms": 50,
             "reconnect.backoff.max.ms": 1_000,
             "socket.nagle.disable": True,
@@ -64,22 +75,23 @@ class Cluster:
         }
 
     def consumer(self, **own: Any) -> Consumer:
-        return Consumer(
+        return _made(
+            Consumer,
             self.settings(
                 **{
-                    "group_id": "canarec-unused",  # required by the library; only readers that assign use it
+                    "group_id": f"{self.prefix}-unused",  # required by the library; only readers that assign use it
                     "enable_auto_commit": False,
                     "isolation_level": "read_committed",
                     "auto_offset_reset": "earliest",
                     **own,
                 }
             ),
-            logger=_LOG,
         )
 
     def producer(self, **own: Any) -> Producer:
         """An idempotent producer with Java's partitioner, so that a key goes where other clients put it."""
-        return Producer(
+        return _made(
+            Producer,
             self.settings(
                 **{
                     "enable_idempotence": True,
@@ -88,21 +100,109 @@ class Cluster:
                     **own,
                 }
             ),
-            logger=_LOG,
         )
 
     def admin(self) -> AdminClient:
-        return AdminClient(self.settings(), logger=_LOG)
+        return _made(AdminClient, self.settings())
 
     def check(self, timeout_s: float = 10) -> None:
-        """NoBroker with one clear line unless a broker answers."""
-        try:
-            self.admin().list_topics(timeout=timeout_s)
-        except KafkaException as error:
-            raise NoBroker(
-                f"no Kafka broker answers at {self.bootstrap_servers} ({error.args[0].str()}): "
-                "start one with `canarec broker`, or name one with --bootstrap-servers"
-            ) from None
+        """Returns once a broker answers. NoBroker where none does in time, NotLetIn as soon as one refuses us; BadConfig."""
+        heard = _Heard()
+        admin = _made(AdminClient, self.settings() | {"error_cb": heard.error}, logger=heard.log)
+        until, wait_s = time.monotonic() + timeout_s, _FIRST_WAIT_S
+        while True:
+            try:
+                # short at first: what the brokers think of us is heard between the calls only
+                admin.list_topics(timeout=max(0.05, min(wait_s, until - time.monotonic())))
+                return
+            except KafkaException as error:
+                admin.poll(0)
+                if heard.refusal is not None:
+                    raise self._not_let_in(heard.refusal) from None
+                if time.monotonic() >= until:
+                    raise self._no_broker(heard, error.args[0]) from None
+            time.sleep(0.05)  # a connection that is closed at once is no reason to spin
+            wait_s *= 2
+
+    def _not_let_in(self, error: KafkaError) -> NotLetIn:
+        keys, variables = _REFUSALS[error.code()]
+        return NotLetIn(
+            f"the broker at {self.bootstrap_servers} refused us ({_plain(error)}): look at {keys} in config.json, "
+            f"or {ENVIRONMENT_PREFIX}{variables} in the environment"
+        )
+
+    def _no_broker(self, heard: "_Heard", error: KafkaError) -> NoBroker:
+        local = re.fullmatch(r"(?:127\.0\.0\.1|localhost)(?::(\d+))?", self.bootstrap_servers)
+        port = "" if local is None or local[1] in (None, "9092") else f" --port {local[1]}"
+        if heard.hangs_up:
+            advice = (
+                "what listens there hangs up: does it want SASL or TLS? Look at kafka.security.protocol in config.json, "
+                f"or {ENVIRONMENT_PREFIX}SECURITY_PROTOCOL in the environment"
+            )
+        elif local:
+            advice = f"start one with `canarec broker{port}`, or name one with --bootstrap-servers"
+        else:
+            advice = "name one that does with --bootstrap-servers"
+        return NoBroker(
+            f"no Kafka broker answers at {self.bootstrap_servers} ({_plain(heard.trouble or error)}): {advice}"
+        )
+
+
+_SASL = ("kafka.sasl.username, kafka.sasl.password and kafka.sasl.mechanisms", "SASL_…")
+_REFUSALS = {
+    KafkaError._AUTHENTICATION: _SASL,
+    KafkaError.SASL_AUTHENTICATION_FAILED: _SASL,
+    KafkaError._SSL: ("kafka.ssl.ca.location and the other kafka.ssl keys", "SSL_…"),
+}
+
+
+class _Heard(logging.Handler):
+    """What a client tells of its connections beside its calls: errors, and the log, which is for nobody else here."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refusal: KafkaError | None = None
+        self.trouble: KafkaError | None = None
+        self.hangs_up = False
+        self.log = logging.Logger("librdkafka")
+        self.log.addHandler(self)
+
+    def error(self, error: KafkaError) -> None:
+        if error.code() in _REFUSALS:
+            self.refusal = error
+        elif error.code() != KafkaError._ALL_BROKERS_DOWN:
+            self.trouble = error
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.hangs_up |= "Disconnected" in record.getMessage()  # told as no error where it happens again and again
+
+
+def _plain(error: KafkaError) -> str:
+    """librdkafka's text without the name of its connection and the time that it took."""
+    return re.sub(r"^\S+/bootstrap: | \(after \d+ms in state .*", "", error.str())
+
+
+def _made(kind: Callable[..., Client], settings: dict[str, Any], logger: logging.Logger = _LOG) -> Client:
+    """A client, or BadConfig for a property that the library does not take."""
+    try:
+        return kind(settings, logger=logger)
+    except KafkaException as error:
+        if error.args[0].code() not in _NOT_TAKEN:
+            raise
+        raise _not_taken(error.args[0].str()) from None
+    except (TypeError, ValueError) as error:
+        raise _not_taken(str(error)) from None
+
+
+def _not_taken(why: str) -> BadConfig:
+    named = re.search(r'property:? "([^"]+)"', why)
+    if named is None:
+        return BadConfig("kafka", why)
+    variable = ENVIRONMENT_PREFIX + named[1].upper().replace(".", "_")
+    return BadConfig(f"kafka.{named[1]}", f"{why} (or {variable} in the environment)")
+
+
+_NOT_TAKEN = (KafkaError._INVALID_ARG, KafkaError._NOT_IMPLEMENTED, KafkaError._CONFLICT)
 
 
 def partitions(client: Consumer | Producer | AdminClient, topic: str, timeout_s: float = 10) -> list[int]:

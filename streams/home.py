@@ -72,7 +72,8 @@ class Home:
             raise CanarecError(f"--home {self.path}: cannot be written: {error.strerror}") from None
 
     def cluster(self, bootstrap_servers: str) -> Cluster:
-        return Cluster.of(bootstrap_servers, self.load().config.kafka)
+        applied = self.load()
+        return Cluster.of(bootstrap_servers, applied.config.kafka, prefix=applied.config.group_prefix)
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -260,6 +260,20 @@ def test_bad_lines_are_counted_and_reported_and_counted_again(
     assert movielens.publish(folder, cluster, applied).bad_lines == 3
 
 
+def test_the_groups_of_an_import_begin_with_the_group_prefix(
+    cluster: Cluster, applied: Applied, tmp_path: Path, unique: str
+) -> None:
+    folder = ml_1m(tmp_path / "ml")
+    other = parse(json.dumps({"topics": dict(applied.config.topics), "group_prefix": unique + "shop"}))
+    movielens.publish(folder, cluster, other)
+    origin = movielens.read(folder, other.config.events.limits()).origin()
+    admin = cluster.admin()  # kept: its futures end with it
+    groups = {group.group_id for group in admin.list_consumer_groups().result(30).valid}
+    assert f"{unique}shop-import-{origin}" in groups
+    assert Once(cluster, other, origin).finished(other.topic("rating-events")) is not None
+    assert Once(cluster, applied, origin).finished(applied.topic("rating-events")) is None
+
+
 def test_a_folder_without_a_usable_rating_is_an_error(cluster: Cluster, tmp_path: Path, applied: Applied) -> None:
     folder = ml_1m(tmp_path / "ml")
     (folder / "ratings.dat").write_text("1::1::11::978300760\n")
@@ -384,10 +398,10 @@ def wire_rating(user: str, movie: str, stars: float, seconds: int) -> bytes:
 def forget(cluster: Cluster, folder: Path, applied: Applied) -> None:
     """Deletes the consumer group that an import of the folder left."""
     origin = movielens.read(folder, applied.config.events.limits()).origin()
-    group = f"canarec-import-{origin}"
+    group = applied.group(f"import-{origin}")
     admin = cluster.admin()
     admin.delete_consumer_groups([group])[group].result(30)
-    assert Once(cluster, origin).finished(applied.topic("rating-events")) is None
+    assert Once(cluster, applied, origin).finished(applied.topic("rating-events")) is None
 
 
 def wait_for_topics(admin: AdminClient, topics: set[str]) -> None:

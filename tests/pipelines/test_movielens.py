@@ -238,10 +238,24 @@ def test_a_bad_line_is_named_and_the_rest_is_read(
     assert len(bad[0]) < 300
 
 
-def test_progress_ends_at_the_end(tmp_path: Path) -> None:
+def test_progress_ends_at_the_end_and_counts_no_header_as_a_rating_or_a_movie(tmp_path: Path) -> None:
     shown: list[tuple[str, int, float]] = []
-    list(read(ml_latest(tmp_path), LIMITS).ratings(progress=lambda *step: shown.append(step)))
-    assert shown == [("ratings", 4, 1.0)]
+    data = read(ml_latest(tmp_path), LIMITS)
+    assert len(list(data.ratings(progress=lambda *step: shown.append(step)))) == 3
+    assert len(list(data.movies(progress=lambda *step: shown.append(step)))) == 5
+    assert shown == [("ratings", 3, 1.0), ("movies", 5, 1.0)]
+
+
+def test_a_header_in_quotes_is_a_header(tmp_path: Path) -> None:
+    folder = folder_of(
+        tmp_path,
+        {
+            "movies.csv": '"movieId","title","genres"\n"1","Heat (1995)","Drama"\n',
+            "ratings.csv": '"userId","movieId","rating","timestamp"\n"1","1","4.0","964982703"\n',
+        },
+    )
+    movies, _, ratings = whole(read(folder, LIMITS))
+    assert (len(movies), len(ratings)) == (1, 1)
 
 
 def test_the_origin_is_the_content_and_not_the_place(tmp_path: Path) -> None:
