@@ -1,182 +1,202 @@
-"""canarec and its peers on one broker in one run, in turn, three times; medians and their ratios.
+"""canarec and its peers on one broker in one run, in turn, three times; medians, ratios, goals. Then scoring alone.
 
-    python -m tests.bench.run [--burst 20000] [--rounds 3]
+    python -m tests.bench.run                                   about 20 minutes on 2 cores
+    python -m tests.bench.run --burst 2000 --rounds 1 --seconds 3 --asked 640   about 3
 
-Everything of canarec is on: histories from the topics, the barrier, split, fold-in, records, transactions. What it writes to
-artifacts/bench/ is the whole run as JSON. Absolute figures are the machine's; compare the ratios.
+Everything of canarec is on: histories from the topics, the barrier, split, fold-in, records, transactions. Its peers score the same
+requests and do none of that. The whole run is kept as JSON in artifacts/bench/.
 """
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import sys
-import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka.admin import NewTopic
 
-from models.config import parse
-from models.recommenders import popular, store
-from models.recommenders.als import Als
-from models.recommenders.base import Rows
-from streams import processes, summary, topics
-from streams.broker import Broker
-from streams.clients import Cluster
-from streams.home import Home
-from streams.worker import child_command, free_port
-from tests.bench import workload
+from streams import processes
+from tests.bench import machine, peers, report, scoring, workload
+from tests.bench.installation import Installation, installation, worker_argument
 from tests.bench.load import Load
+from tests.bench.report import Goal
 
 RATES = (200, 1000)
-RECIPE = {"algorithm": "als", "factors": workload.FACTORS, "regularization": 0.01, "alpha": 1.0, "iterations": 5}
-OUT = Path("artifacts/bench")
+PEERS = ("bare-loop", "quix", "naive-faust")
+BURST_GOALS = {"bare-loop": 1.5, "quix": 2.0, "naive-faust": 8.0}
+LATER_MS = {"p50_ms": 15.0, "p99_ms": 40.0}  # than the bare loop, at most
+TOO_FAST_FOR = {"naive-faust": 200}  # beyond this rate it cannot keep up: its latency would be the length of the run
+
+Figures = dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--burst", type=int, default=20_000)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--burst", type=int, default=20_000, help="requests of the backlog (default: 20000)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=10)
-    asked = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(prefix="canarec-bench-") as folder,
-        Broker(Path(folder) / "kafka", port=0) as broker,
-    ):
-        os.environ |= {"BENCH_BROKER": broker.bootstrap_servers, "BENCH_FOLDER": folder}
-        workload.FOLDER = Path(folder)
-        workload.peers_model()
-        home = Home(Path(folder))
-        _prepare(home, broker.bootstrap_servers)
-        contestants = {
-            "canarec": (_canarec, "recommendation-requests", "recommendations"),
-            "bare-loop": (_peer, "bare-loop-requests", "bare-loop-answers"),
-            "naive-faust": (_peer, "naive-faust-requests", "naive-faust-answers"),
-        }
-        found: dict[str, list[dict[str, object]]] = {name: [] for name in contestants}
-        for round_ in range(asked.rounds):
-            for name, (start, requests, answers) in contestants.items():
-                process = start(name, home, broker.bootstrap_servers)
-                try:
-                    load = Load(broker.bootstrap_servers, requests, answers)
-                    _warm_up(load)
-                    figures: dict[str, object] = {"burst_per_s": load.burst(asked.burst)}
-                    for rate in RATES:
-                        if name == "naive-faust" and rate > 200:
-                            continue  # it cannot keep up: its latency would be the length of the run
-                        figures[f"steady_{rate}"] = load.steady(rate, asked.seconds)
-                finally:
-                    processes.stop(process, 10)
-                found[name].append(figures)
-                print(f"round {round_ + 1} {name}: {json.dumps(figures)}", flush=True)
-    _report(found)
-
-
-def _prepare(home: Home, brokers: str) -> None:
-    """Topics, histories as watch events, and one ALS with the peers' factors as both v1 and v2."""
-    home.prepare()
-    cluster, applied = Cluster(brokers), parse(home.config.read_bytes())
-    topics.ensure(cluster, applied)
-    admin = cluster.admin()  # kept: its futures end with it
-    names = [f"{peer}-{kind}" for peer in ("bare-loop", "naive-faust") for kind in ("requests", "answers")]
-    for future in admin.create_topics([NewTopic(name, 4) for name in names]).values():
-        future.result(30)
-    drawn = workload.interactions()
-    rows = Rows(drawn.indptr, drawn.indices, drawn.data)
-    movies = tuple(map(str, range(workload.MOVIES)))
-    for version, seed in (("v1", 0), ("v2", 1)):
-        model = Als.fit(rows, workload.MOVIES, RECIPE, seed)
-        counts = popular.counts(rows, workload.MOVIES)
-        described = store.Metadata(
-            model_id="als-64",
-            model_version=version,
-            training_method={**RECIPE, "seed": seed},
-            data_version={"md5": "bench", "offsets": {}},
-            evaluation={},
-            dvc_ref=None,
-            code_version="bench",
-            created_at="1970-01-01T00:00:00Z",
-            files={},
-        )
-        store.write(home.models, model, movies, counts, described)
-    producer = cluster.producer(linger_ms=20, queue_buffering_max_messages=2_000_000)
-    for user in range(workload.USERS):
-        for movie in drawn.indices[drawn.indptr[user] : drawn.indptr[user + 1]].tolist():
-            event = b'{"user_id":"%d","movie_id":"%d","minute":90,"timestamp":1700000000}' % (user, movie)
-            producer.produce("watch-events", event, str(user))
-        producer.poll(0)
-    if producer.flush(120):
-        raise RuntimeError("the histories could not be published")
-
-
-def _canarec(name: str, home: Home, brokers: str) -> processes.Process:
-    port = free_port(0)
-    with (home.path / "canarec.log").open("ab") as log:
-        process = processes.start(
-            child_command("worker", home, brokers, "--metrics-port", str(port)), stdout=log, stderr=log
-        )
-    until = time.monotonic() + 240
-    url = f"http://127.0.0.1:{port}/metrics"
-    # also the million events that are judged once, beside the histories: a backlog of the first start only
-    while not ((found := summary.scrape(url)) and found.ready and found.interactions and not found.lag):
-        if time.monotonic() > until or process.poll() is not None:
-            raise RuntimeError(f"the worker does not answer: {home.path / 'canarec.log'}")
-        time.sleep(0.2)
-    return process
-
-
-def _peer(name: str, home: Home, brokers: str) -> processes.Process:
-    with (home.path / f"{name}.log").open("ab") as log:
-        return processes.start([sys.executable, "-m", f"tests.bench.{name.replace('-', '_')}"], stdout=log, stderr=log)
-
-
-def _warm_up(load: Load) -> None:
-    """Until it answers, and then a little: a cold broker and cold caches are nobody's speed."""
-    until = time.monotonic() + 60
-    while load.steady(20, 1)["answered"] < 1:
-        if time.monotonic() > until:
-            raise RuntimeError(f"{load.requests}: no answers")
-    load.burst(3_000)
-
-
-def _report(found: dict[str, list[dict[str, object]]]) -> None:
-    medians: dict[str, dict[str, float]] = {}
-    for name, rounds in found.items():
-        flat: dict[str, list[float]] = {}
-        for figures in rounds:
-            for key, value in figures.items():
-                if isinstance(value, dict):
-                    for inner, number in value.items():
-                        flat.setdefault(f"{key}.{inner}", []).append(number)
-                elif isinstance(value, float):
-                    flat.setdefault(key, []).append(value)
-        medians[name] = {key: statistics.median(values) for key, values in flat.items()}
-    print(f"\n{'median':<22}" + "".join(f"{name:>14}" for name in medians))
-    for key in medians["canarec"]:
-        print(f"{key:<22}" + "".join(f"{medians[name].get(key, float('nan')):>14.1f}" for name in medians))
-    ratios = {
-        name: medians["canarec"]["burst_per_s"] / figures["burst_per_s"]
-        for name, figures in medians.items()
-        if name != "canarec"
-    }
-    print("burst, canarec ÷ peer: " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items()))
-    OUT.mkdir(parents=True, exist_ok=True)
-    path = OUT / f"{time.strftime('%Y-%m-%dT%H%M%S')}.json"
-    path.write_text(
-        json.dumps(
-            {
-                "machine": platform.processor() or platform.machine(),
-                "cores": os.cpu_count(),
-                "rounds": found,
-                "medians": medians,
-                "burst_ratios": ratios,
-            },
-            indent=2,
-        )
+    parser.add_argument("--seconds", type=float, default=10, help="of each steady rate (default: 10)")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="default: all of them")
+    parser.add_argument(
+        "--asked", type=int, default=scoring.ASKED, help="users that scoring alone is timed with; 0: leave it out"
     )
-    print(f"kept in {path}")
+    worker_argument(parser)
+    asked = parser.parse_args()
+    quiet = machine.look_whether_quiet()
+    with installation(asked.worker) as canarec:
+        rounds = contest(canarec, asked.peers, burst=asked.burst, n_rounds=asked.rounds, seconds=asked.seconds)
+    medians = {name: _medians(found) for name, found in rounds.items()}
+    goals = goals_of(rounds, medians)
+    print(f"\nmedians of {asked.rounds}, burst of {asked.burst:,}, {asked.seconds:g} s at each rate\n")
+    print(report.table(("", *medians), _rows(medians)), flush=True)
+    alone: dict[str, Any] | None = None
+    if asked.asked:
+        alone = scoring.measured(asked.asked, asked.rounds)
+        print("\n" + scoring.table(alone), flush=True)
+        goals += scoring.goals_of(alone)
+    print("\n" + report.goals(goals))
+    report.keep("run", goals, quiet=quiet, asked=vars(asked), rounds=rounds, medians=medians, scoring=alone)
+
+
+def contest(
+    canarec: Installation, wanted: list[str], *, burst: int, n_rounds: int, seconds: float
+) -> dict[str, list[Figures]]:
+    """Each contestant's figures in each round. Who begins changes from round to round."""
+    folder = canarec.home.path.parent
+    os.environ |= {"BENCH_BROKER": canarec.brokers, "BENCH_FOLDER": str(folder)}
+    workload.FOLDER = folder
+    drawn = workload.interactions()
+    workload.peers_model()
+    canarec.train(drawn)
+    canarec.publish(drawn)
+    contestants = _contestants(canarec, wanted)
+    found: dict[str, list[Figures]] = {name: [] for name in contestants}
+    for number in range(n_rounds):
+        names = list(contestants)
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            figures = contestants[name](burst, seconds)
+            found[name].append(figures)
+            print(f"round {number + 1}, {name}: {_line(figures)}", flush=True)
+    return found
+
+
+def _contestants(canarec: Installation, wanted: list[str]) -> dict[str, Callable[[int, float], Figures]]:
+    pythons = dict.fromkeys(wanted, sys.executable)
+    if "quix" in pythons:
+        if (python := peers.program("python")) is None:
+            del pythons["quix"]
+        else:
+            pythons["quix"] = python
+    admin = canarec.cluster.admin()  # kept: its futures end with it
+    topics = [NewTopic(f"{name}-{kind}", 4) for name in pythons for kind in ("requests", "answers")]
+    for future in admin.create_topics(topics).values() if topics else ():
+        future.result(30)
+
+    def one(name: str, python: str) -> Callable[[int, float], Figures]:
+        return lambda burst, seconds: _peer(canarec, name, python, burst, seconds)
+
+    return {
+        "canarec": lambda burst, seconds: _canarec(canarec, burst, seconds),
+        **{name: one(name, python) for name, python in pythons.items()},
+    }
+
+
+def _canarec(canarec: Installation, burst: int, seconds: float) -> Figures:
+    worker = canarec.start_worker()
+    try:
+        worker.wait_until_settled()
+        return _measured("canarec", canarec.load(), burst, seconds)
+    finally:
+        worker.stop()
+
+
+def _peer(canarec: Installation, name: str, python: str, burst: int, seconds: float) -> Figures:
+    with (canarec.home.path / f"{name}.log").open("ab") as log:
+        process = processes.start([python, "-m", f"tests.bench.{name.replace('-', '_')}"], stdout=log, stderr=log)
+    try:
+        return _measured(name, Load(canarec.brokers, f"{name}-requests", f"{name}-answers"), burst, seconds)
+    except RuntimeError as error:
+        raise RuntimeError(f"{error}\n{Path(log.name).read_text(errors='replace')[-2_000:]}") from error
+    finally:
+        processes.stop(process, 10)
+
+
+def _measured(name: str, load: Load, burst: int, seconds: float) -> Figures:
+    load.warm_up()
+    watch = machine.Watch()
+    figures: Figures = {"burst": load.burst(burst)}
+    for rate in RATES:
+        if rate <= TOO_FAST_FOR.get(name, rate):
+            figures[f"steady_{rate}"] = load.steady(rate, seconds)
+    return {**figures, "statuses": dict(load.statuses), "machine": watch.figures()}
+
+
+def goals_of(rounds: dict[str, list[Figures]], medians: dict[str, dict[str, float]]) -> list[Goal]:
+    """The ratios are of medians; `in the rounds` compares neighbours."""
+    goals = []
+    for peer, least in BURST_GOALS.items():
+        key, name = "burst.per_s", f"burst, canarec ÷ {peer}"
+        if peer not in medians:
+            goals.append(Goal(name=name, found=None, least=least))
+            continue
+        each = [
+            ours["burst"]["per_s"] / theirs["burst"]["per_s"]
+            for ours, theirs in zip(rounds["canarec"], rounds[peer], strict=True)
+        ]
+        goals.append(Goal(name=name, found=medians["canarec"][key] / medians[peer][key], least=least, rounds=each))
+    for rate in RATES:
+        for quantile, most in LATER_MS.items():
+            key, name = f"steady_{rate}.{quantile}", f"{rate:,}/s {quantile[:3]}, canarec − bare loop"
+            if "bare-loop" not in medians:
+                goals.append(Goal(name=name, found=None, most=most, unit=" ms"))
+                continue
+            each = [
+                ours[f"steady_{rate}"][quantile] - theirs[f"steady_{rate}"][quantile]
+                for ours, theirs in zip(rounds["canarec"], rounds["bare-loop"], strict=True)
+            ]
+            difference = medians["canarec"][key] - medians["bare-loop"][key]
+            goals.append(Goal(name=name, found=difference, most=most, unit=" ms", rounds=each))
+    statuses = [figures["statuses"] for figures in rounds["canarec"]]
+    personal = [found.get("ok", 0) / sum(found.values()) for found in statuses]
+    goals.append(Goal(name="canarec's answers that are no fallback", found=min(personal), least=1.0, rounds=personal))
+    return goals
+
+
+def _medians(rounds: list[Figures]) -> dict[str, float]:
+    """Of each figure over the rounds; nested ones as `steady_200.p50_ms`."""
+    flat: dict[str, list[float]] = {}
+    for figures in rounds:
+        for key, found in figures.items():
+            for name, one in found.items() if key.startswith(("burst", "steady")) else ():
+                if one is not None:
+                    flat.setdefault(f"{key}.{name}", []).append(one)
+    return {key: statistics.median(values) for key, values in flat.items()}
+
+
+def _rows(medians: dict[str, dict[str, float]]) -> list[list[str]]:
+    rows = [("burst, answers/s", "burst.per_s"), ("from the first request on, answers/s", "burst.whole_per_s")]
+    for rate in RATES:
+        rows += [(f"{rate:,}/s, {name}", f"steady_{rate}.{name}_ms") for name in ("p50", "p99", "max")]
+    return [
+        [
+            f"{title}{' ms' if key.endswith('_ms') else ''}",
+            *(report.number(found.get(key)) for found in medians.values()),
+        ]
+        for title, key in rows
+    ]
+
+
+def _line(figures: Figures) -> str:
+    parts = [f"{figures['burst']['per_s']:,.0f} answers/s"]
+    for rate in RATES:
+        if (found := figures.get(f"steady_{rate}")) is not None:
+            parts.append(f"at {rate:,}/s p50 {report.number(found['p50_ms'])} p99 {report.number(found['p99_ms'])} ms")
+    if others := figures["machine"]["others_cores"]:
+        parts.append(f"others used {others:.2f} cores")
+    if set(figures["statuses"]) != {"ok"}:
+        parts.append(f"answers: {figures['statuses']}")
+    return ", ".join(parts)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""The workload that every contestant gets: 42,991 users, 21,941 movies, a million draws, ALS with 64 factors, top 20 unseen."""
+"""The workload that every contestant gets: 42,991 users, 21,941 movies, a million draws, ALS with 64 factors, top 20 unseen.
+
+Also imported by peers that have an environment of their own: numpy, scipy and implicit, nothing of canarec.
+"""
 
 import json
 import os
 from pathlib import Path
-
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,12 +16,27 @@ FOLDER = Path(os.environ.get("BENCH_FOLDER", "."))
 
 
 def interactions() -> sp.csr_matrix:
-    """(users × movies) ones, popularity falling as rank to the power −0.9; the same in every process."""
+    """(users × movies) ones, drawn evenly over users; the same in every process."""
     rng = np.random.default_rng(0)
-    popularity = 1 / np.arange(1, MOVIES + 1) ** 0.9
     users = rng.integers(0, USERS, 1_000_000)
-    movies = rng.choice(MOVIES, 1_000_000, p=popularity / popularity.sum())
-    drawn = sp.csr_matrix((np.ones(len(users), np.float32), (users, movies)), shape=(USERS, MOVIES))
+    return _matrix(users, _movies(rng, len(users), MOVIES), USERS, MOVIES)
+
+
+def histories(users: int, movies: int, each: int, seed: int = 0) -> sp.csr_matrix:
+    """(users × movies) ones, `each` draws for every user; a movie that was drawn twice counts once."""
+    rng = np.random.default_rng(seed)
+    drawn = np.repeat(np.arange(users), each)
+    return _matrix(drawn, _movies(rng, len(drawn), movies), users, movies)
+
+
+def _movies(rng: np.random.Generator, n: int, movies: int) -> np.ndarray:
+    """Columns; popularity falls as rank to the power −0.9."""
+    popularity = 1 / np.arange(1, movies + 1) ** 0.9
+    return rng.choice(movies, n, p=popularity / popularity.sum())
+
+
+def _matrix(users: np.ndarray, movies: np.ndarray, n_users: int, n_movies: int) -> sp.csr_matrix:
+    drawn = sp.csr_matrix((np.ones(len(users), np.float32), (users, movies)), shape=(n_users, n_movies))
     drawn.sum_duplicates()
     drawn.data[:] = 1
     return drawn
@@ -39,6 +55,11 @@ def peers_model():  # type: ignore[no-untyped-def]
     return model
 
 
+def fields(request: dict[str, str], movies: list[int], scores: list[float]) -> dict[str, object]:
+    """What a peer answers."""
+    return {**request, "recommendations": movies, "scores": scores, "model_version": "v1"}
+
+
 def answer(request: dict[str, str], movies: list[int], scores: list[float]) -> bytes:
-    """A peer's answer."""
-    return json.dumps({**request, "recommendations": movies, "scores": scores, "model_version": "v1"}).encode()
+    """The same as JSON."""
+    return json.dumps(fields(request, movies, scores)).encode()
