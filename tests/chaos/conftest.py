@@ -28,7 +28,8 @@ from streams.clients import high_watermarks, messages, partitions
 from streams.worker import free_port
 
 HERE = Path(__file__).parent
-RATE, SHORT_RATE = 300, 100
+RATE, SHORT_RATE = 300, 100  # requests a second
+PATIENCE_S = 60
 _report = pytest.StashKey[list]()
 
 
@@ -52,11 +53,11 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_generate_tests(metafunc):
-    """`faults`: in the full form each of the module's FAULTS, so many times, is a test; in the short form all in a row are one."""
+    """`faults`: in the full form each of the module's FULL, so many times, is a test; the short form is SHORT in a row."""
     if "faults" in metafunc.fixturenames:
-        turns = metafunc.module.FAULTS
-        alone = {fault.__name__: [fault] * number for fault, number in turns.items()}
-        forms = alone if _asked_for(metafunc.config) else {"short": list(turns)}
+        forms = {"short": metafunc.module.SHORT}
+        if _asked_for(metafunc.config):
+            forms = {fault.__name__: [fault] * turns for fault, turns in metafunc.module.FULL.items()}
         metafunc.parametrize("faults", forms.values(), ids=forms.keys())
 
 
@@ -97,10 +98,14 @@ class Faulty(broker_tests.Installation):
         return [worker for worker in self.workers if worker.poll() is None]
 
     def ready(self, workers):
-        """These workers, once each has caught up."""
+        """These workers, once each has caught up and has its share of the requests."""
         for worker in workers:
-            self.wait(lambda worker=worker: "worker answers" in self.log_of(worker), "a worker that answers")
+            self.wait(lambda worker=worker: self._joined(worker), "a worker that answers")
         return workers
+
+    def _joined(self, worker):
+        lines = self.log_of(worker).splitlines()
+        return any('"assigned"' in line and f'"{self.group}"' in line for line in lines)
 
     def start_odd(self, what, argument):
         """A worker, not supervised, of `odd_worker.py`, once it answers. It takes the first name of the home that is free."""
@@ -144,6 +149,14 @@ class Faulty(broker_tests.Installation):
             processes.stop(worker, 8)
             worker.log.close()
         super().stop()
+
+    def wait(self, condition, what, seconds=PATIENCE_S):
+        """What the condition gives once that is neither None nor False, whatever becomes of the workers meanwhile."""
+        until = time.monotonic() + seconds
+        while (found := condition()) is None or found is False:
+            assert time.monotonic() < until, f"waited {seconds} s for {what}:\n{self.logs()[-8_000:]}"
+            time.sleep(0.02)
+        return found
 
     # -- what is judged ---------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import confluent_kafka
 import numpy as np
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException
 
 import models.answer
 from models import wire
@@ -36,6 +36,7 @@ from models.recommenders.als import Als
 from streams import clients, logs, worker
 from streams.home import Home
 from streams.names import claim
+from streams.standby import Turn
 
 LONGER_THAN_A_TRANSACTION_S = 7
 LONG_AGO = 400  # messages
@@ -107,13 +108,11 @@ def lying(every):
 
         def committed(self, *arguments, **named):
             found = super().committed(*arguments, **named)
-            if not self._requests or time.monotonic() > Forgetful.until:
-                return found
-            left = Forgetful.until - time.monotonic()  # it loads: less long ago from one answer to the next, and here and there nothing
-            past = [max(0, one.offset - int(LONG_AGO * left)) if one.partition else -1001 for one in found]
-            return [
-                TopicPartition(o.topic, o.partition, p, o.metadata, None) for o, p in zip(found, past, strict=True)
-            ]
+            left = Forgetful.until - time.monotonic()
+            if self._requests and left > 0:  # it loads: less and less long ago; and of one partition it knows nothing
+                for one in found:
+                    one.offset = max(0, one.offset - int(LONG_AGO * left)) if one.partition else -1001
+            return found
 
     clients.Producer, clients.Consumer = Lying, Forgetful
 
@@ -169,4 +168,4 @@ if __name__ == "__main__":
     home, servers, port, what, argument = Home(Path(sys.argv[1])), *sys.argv[2:6]
     home.prepare()
     go_wrong(what, argument)  # before the modules are imported that take these names
-    sys.exit(worker.run(home, servers, claim(home.workers).name, int(port)))
+    sys.exit(worker.run(home, servers, claim(home.workers).name, int(port), Turn()))

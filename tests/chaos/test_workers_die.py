@@ -74,12 +74,14 @@ def more_than_partitions_come_and_go(faulty, requests):
     requests.flow(2)
 
 
-FAULTS = {
+SHORT = [child_killed, killed_and_started_again, lost, one_joins_one_leaves, all_killed]
+FULL = {
     child_killed: 10,
     killed_and_started_again: 10,
     lost: 5,
     one_joins_one_leaves: 5,
     all_killed: 5,
+    more_than_partitions_come_and_go: 1,
 }
 
 

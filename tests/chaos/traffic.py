@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections import Counter, defaultdict
+from itertools import zip_longest
 from typing import NamedTuple
 
 from confluent_kafka import TopicPartition
@@ -32,9 +33,10 @@ class Fault(NamedTuple):
 class Traffic:
     """Requests at a steady rate, from an open loop, and all answers that were committed since it began, as they arrive."""
 
-    def __init__(self, installation, audit, report, *, rate, users, sender=None):
+    def __init__(self, installation, audit, report, *, rate, users):
         self._installation, self._audit, self._report = installation, audit, report
-        self._rate, self._users, self._sender = rate, users, sender or self._plainly
+        self._rate, self._users = rate, users
+        self.sender = self._plainly  # another one may be set before the traffic begins
         self._cluster = installation.cluster
         self._topic = {
             name: installation.applied.topic(name)
@@ -53,7 +55,7 @@ class Traffic:
         ends = high_watermarks(reader, self._topic["recommendations"], 30)
         reader.assign([TopicPartition(self._topic["recommendations"], number, end) for number, end in ends.items()])
         self._threads = [
-            threading.Thread(target=self._guarded, args=(self._sender, self._stop_sending), daemon=True),
+            threading.Thread(target=self._guarded, args=(self.sender, self._stop_sending), daemon=True),
             threading.Thread(target=self._guarded, args=(self._read, reader), daemon=True),
         ]
         for thread in self._threads:
@@ -111,9 +113,9 @@ class Traffic:
 
     def _waits(self):
         """(fault, the longest that a request waited that was sent about it, once Kafka had it)."""
-        ends = [fault.at for fault in self.faults[1:]] + [float("inf")]
         found = []
-        for fault, end in zip(self.faults, ends, strict=True):
+        for fault, behind in zip_longest(self.faults, self.faults[1:]):
+            end = behind.at if behind else float("inf")
             waited = [
                 max(0.0, self.answers[i][0][0] - self.acked[i]) if i in self.answers else float("inf")
                 for i, sent in self.sent.items()
@@ -149,7 +151,9 @@ class Traffic:
             parts.append(f"| {fault}: waited {' '.join(seconds)} s" + (f" (aim {aim_s:g})" if aim_s else ""))
         if self.accepted:
             parts.append("| first answer after the broker accepts: " + ", ".join(f"{s:.1f}" for s in self.resumed()))
-        bad = [f"{what} {i}" for what, them in (("lost", missing), ("twice", twice), ("not fresh", stale)) for i in them]
+        bad = [
+            f"{what} {i}" for what, them in (("lost", missing), ("twice", twice), ("not fresh", stale)) for i in them
+        ]
         return " ".join(parts), bad + wrong
 
     def _wait_for_answers(self):

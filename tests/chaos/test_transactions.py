@@ -1,0 +1,171 @@
+"""Killed, stopped and asleep between a transaction's produce and its commit; time-outs that are none; transactional requesters."""
+
+import os
+import random
+import signal
+import time
+import uuid
+
+import pytest
+
+AT = 30  # transactions of answers, about a second
+
+
+def killed(point):
+    def killed_in_a_transaction(faulty, requests):
+        """Started again under the same name."""
+        faulty.staff(1)
+        odd = faulty.start_odd(f"kill-{point}", AT)
+        assert odd.wait(60) == -signal.SIGKILL
+        requests.fault(f"killed, {point}", aim_s=5)
+        faulty.staff(2)
+        requests.flow(1)
+
+    killed_in_a_transaction.__name__ += f"_{point}"
+    return killed_in_a_transaction
+
+
+def neighbour_ends_it(faulty, requests):
+    """What a dead worker left open is ended by whoever gets its partitions."""
+    faulty.staff(1)
+    odd = faulty.start_odd("kill-offsets", AT)
+    assert odd.wait(60) == -signal.SIGKILL
+    requests.fault("killed for good, offsets", aim_s=8)
+    requests.flow(7)
+
+
+def stopped(point):
+    def stopped_in_a_transaction(faulty, requests):
+        """The broker ends it; who comes back is fenced, and back or gone."""
+        (neighbour,) = faulty.staff(1)
+        odd = faulty.start_odd(f"stop-{point}", AT)
+        faulty.wait(lambda: state(odd.pid) == "T", "a stopped worker")
+        requests.fault(f"stopped, {point}", aim_s=8)
+        requests.flow(8)
+        requests.calm()
+        requests.fault("continued", aim_s=3)
+        os.kill(odd.pid, signal.SIGCONT)
+        requests.flow(2)
+        requests.calm()
+        if odd.poll() is None:
+            requests.fault("the stopped one alone", aim_s=2)
+            neighbour.terminate()
+            assert neighbour.wait(10) == 0
+            requests.flow(1.5)
+            requests.calm()
+        assert odd.poll() in (None, 70)
+
+    stopped_in_a_transaction.__name__ += f"_{point}"
+    return stopped_in_a_transaction
+
+
+def timed_out(faulty, requests):
+    """A worker that is alive, but slower inside its transaction than the broker allows."""
+    faulty.staff(1)
+    odd = faulty.start_odd("sleep-offsets", AT)
+    faulty.wait(lambda: "strikes itself" in faulty.log_of(odd), "a sleeping worker")
+    requests.fault("transaction timed out", aim_s=9)
+    requests.flow(7)
+    requests.calm()
+    assert faulty.logged("session closed", worker=name_of(faulty, odd))
+
+
+def lied_to(faulty, requests):
+    """Commits that "time out", behind each a coordinator that answers from the past: nothing is answered again or skipped."""
+    faulty.staff(1)
+    odd = faulty.start_odd("lies", AT)
+    requests.fault("lies", aim_s=3)
+    faulty.wait(lambda: faulty.log_of(odd).count("lies") >= 4, "four lies")
+    requests.calm()
+    assert faulty.logged("the coordinator answers from the past", worker=name_of(faulty, odd))
+
+
+def name_of(faulty, odd):
+    """A worker's name, as its log has it."""
+    return next(e["worker"] for e in faulty.logged("assigned") if f'"{e["worker"]}"' in faulty.log_of(odd))
+
+
+def state(pid):
+    with open(f"/proc/{pid}/stat") as stat:
+        return stat.read().rpartition(")")[2].split()[0]
+
+
+PRODUCED, OFFSETS, COMMIT = map(killed, ("produced", "offsets", "commit"))
+STOPPED_IN_COMMIT = stopped("commit")
+
+SHORT = [PRODUCED, OFFSETS, COMMIT, STOPPED_IN_COMMIT, timed_out, lied_to]
+FULL = {
+    PRODUCED: 4,
+    OFFSETS: 4,
+    COMMIT: 4,
+    neighbour_ends_it: 2,
+    STOPPED_IN_COMMIT: 3,
+    stopped("produced"): 1,
+    stopped("offsets"): 1,
+    timed_out: 2,
+    lied_to: 4,
+}
+
+
+def test_what_happens_in_a_transaction_loses_and_doubles_nothing(faulty, traffic, faults):
+    faulty.staff(1)
+    with traffic(faulty) as requests:
+        for fault in faults:
+            requests.flow(random.uniform(0.2, 0.5))
+            fault(faulty, requests)
+            requests.calm()
+            for odd in faulty.odd:
+                if odd.poll() is None:
+                    odd.terminate()
+                    assert odd.wait(10) == 0
+        requests.finish("one worker and an odd one")
+
+
+def in_transactions(requests, producer, topic, *, messages=3, aborted_every=0):
+    """A sender of requests that come in transactions of so many; every so-manieth transaction is taken back."""
+
+    def send(stop):
+        producer.init_transactions(30)
+        waiting, done = [], 0
+        for count in requests.paced(stop, lambda: time.sleep(0.001)):
+            if not waiting:
+                producer.begin_transaction()
+            waiting.append(uuid.uuid4().hex)
+            user = f"u{count % 40}"
+            producer.produce(topic, requests.question(waiting[-1], user), user)
+            if len(waiting) == messages:
+                done += 1
+                if aborted_every and done % aborted_every == 0:
+                    producer.abort_transaction(30)
+                else:
+                    requests.sent.update(dict.fromkeys(waiting, time.monotonic()))
+                    producer.commit_transaction(30)
+                    requests.acknowledge(waiting)
+                waiting = []
+        if waiting:
+            producer.abort_transaction(30)
+
+    return send
+
+
+@pytest.mark.parametrize("aborted_every", [0, 5], ids=["committed", "some aborted"])
+def test_a_transactional_requester_causes_no_storm(faulty, traffic, long, aborted_every):
+    faulty.staff(2)
+    topic = faulty.applied.topic("recommendation-requests")
+    producer = faulty.cluster.producer(transactional_id=f"{faulty.prefix}requester", linger_ms=0)
+    requests = traffic(faulty)
+    requests.sender = in_transactions(requests, producer, topic, aborted_every=aborted_every)
+    rewinds = []
+    with requests:
+        requests.fault("all the time", aim_s=1)
+        for _ in range(2):
+            before = len(faulty.logged("session closed", why="hole"))
+            requests.flow(20 if long else 3)
+            requests.calm()
+            rewinds.append(len(faulty.logged("session closed", why="hole")) - before)
+        transactions = len(requests.acked) // 3
+        requests.finish(
+            f"a transactional requester, {f'every {aborted_every}th aborted' if aborted_every else 'none aborted'}: "
+            f"{transactions} transactions, {sum(rewinds)} rewinds for holes"
+        )
+    assert sum(rewinds) <= 8, f"{rewinds} rewinds for {transactions} transactions"

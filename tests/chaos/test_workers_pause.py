@@ -1,0 +1,140 @@
+"""Workers are paused for longer than their session, and told to end in every way: fenced, back, or gone; never half alive."""
+
+import os
+import random
+import signal
+import time
+
+PAUSE_S = 8  # a session is 6
+
+
+def machine_paused(faulty, requests):
+    workers = faulty.staff(2)
+    paused = workers.pop(random.randrange(2))
+    requests.fault("machine paused", aim_s=8)
+    faulty.signal(paused, signal.SIGSTOP)
+    requests.flow(PAUSE_S)
+    requests.fault("machine continued", aim_s=3)
+    faulty.signal(paused, signal.SIGCONT)
+    requests.flow(2)
+    requests.calm()
+    answers_alone(faulty, requests, paused, workers)
+
+
+def child_paused(faulty, requests):
+    workers = faulty.staff(2)
+    paused = workers.pop(random.randrange(2))
+    child = faulty.child_of(paused)
+    requests.fault("child paused", aim_s=8)
+    os.kill(child, signal.SIGSTOP)
+    requests.flow(PAUSE_S)
+    requests.fault("child continued", aim_s=3)
+    os.kill(child, signal.SIGCONT)
+    requests.flow(2)
+    requests.calm()
+    answers_alone(faulty, requests, paused, workers)
+
+
+def only_worker_paused(faulty, requests):
+    (worker,) = faulty.staff(1)
+    requests.calm()
+    requests.fault("the only worker paused")
+    faulty.signal(worker, signal.SIGSTOP)
+    requests.flow(PAUSE_S)
+    faulty.signal(worker, signal.SIGCONT)
+
+
+def answers_alone(faulty, requests, worker, others):
+    requests.fault("the paused one alone", aim_s=2)
+    for other in others:
+        ends(other, other.terminate)
+    requests.flow(1.5)
+    requests.calm()
+    assert worker.poll() is None, faulty.log_of(worker)
+
+
+def terminated(faulty, requests):
+    worker = random.choice(faulty.staff(2))
+    requests.fault("SIGTERM", aim_s=1)
+    ends(worker, worker.terminate)
+    requests.flow(1)
+
+
+def group_terminated(faulty, requests):
+    worker = random.choice(faulty.staff(2))
+    requests.fault("SIGTERM for the group", aim_s=1)
+    ends(worker, lambda: faulty.signal(worker, signal.SIGTERM))
+    requests.flow(1)
+
+
+def group_interrupted_twice(faulty, requests):
+    """Ctrl-C, twice within a second: once."""
+    worker = random.choice(faulty.staff(2))
+    requests.fault("Ctrl-C twice", aim_s=1)
+
+    def interrupt():
+        faulty.signal(worker, signal.SIGINT)
+        time.sleep(0.2)
+        faulty.signal(worker, signal.SIGINT)
+
+    ends(worker, interrupt)
+    requests.flow(1)
+
+
+def ends(worker, tell):
+    """Cleanly, within 5 seconds."""
+    begun = time.monotonic()
+    tell()
+    assert worker.wait(10) == 0
+    assert time.monotonic() - begun < 5
+
+
+def terminated_again(faulty, requests):
+    """It cannot end, since its child is stopped; a second signal a second later ends both at once."""
+    worker = random.choice(faulty.staff(2))
+    child = faulty.child_of(worker)
+    requests.fault("SIGTERM twice", aim_s=8)
+    os.kill(child, signal.SIGSTOP)
+    worker.terminate()
+    time.sleep(1.2)
+    assert worker.poll() is None
+    begun = time.monotonic()
+    worker.terminate()
+    assert worker.wait(5) != 0
+    assert time.monotonic() - begun < 1
+    faulty.wait(lambda: not alive(child), "the child's end", 2)
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return state(pid) != "Z"
+
+
+def state(pid):
+    with open(f"/proc/{pid}/stat") as stat:
+        return stat.read().rpartition(")")[2].split()[0]
+
+
+SHORT = [child_paused, group_terminated, group_interrupted_twice, terminated_again]
+FULL = {
+    child_paused: 3,
+    machine_paused: 3,
+    only_worker_paused: 2,
+    terminated: 5,
+    group_terminated: 5,
+    group_interrupted_twice: 5,
+    terminated_again: 2,
+}
+
+
+def test_paused_and_stopped_workers_lose_and_double_nothing(faulty, traffic, faults):
+    faulty.staff(2)
+    with traffic(faulty) as requests:
+        for fault in faults:
+            requests.flow(random.uniform(0.5, 1.5))
+            fault(faulty, requests)
+            requests.calm()
+        requests.finish("2 workers")
