@@ -44,7 +44,8 @@ def main() -> None:
     for size in sizes:
         each = max(1, min(asked.each, asked.events // size.users))
         found.append(measured(size, each=each, burst=asked.burst, rounds=asked.rounds, worker=asked.worker))
-        print(f"{size.users:,} users, {size.movies:,} movies: {found[-1]}", flush=True)
+        rate, memory = found[-1]["burst_per_s"], found[-1]["memory_mb"]["resident"]
+        print(f"{size.users:,} users, {size.movies:,} movies: {rate:,.0f} answers/s, {memory:,.0f} MB", flush=True)
     print("\n" + table(found))
     report.keep("growth", [], quiet=quiet, asked=vars(asked), sizes=found)
 

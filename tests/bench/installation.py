@@ -201,7 +201,7 @@ def worker_argument(parser: argparse.ArgumentParser) -> None:
 @contextmanager
 def installation(worker_arguments: list[str]) -> Iterator[Installation]:
     """With a broker of its own; everything is gone at the end."""
-    logs.configure(level="warning")
+    logs.configure(level="error")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # nothing stays behind
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="canarec-bench-")))

@@ -72,14 +72,14 @@ def goals(found: Sequence[Goal]) -> str:
     return table(("goal", "wanted", "found", "in the rounds", ""), (goal.row() for goal in found))
 
 
-def keep(name: str, found: Sequence[Goal], **content: Any) -> Path:
+def keep(name: str, judged: Sequence[Goal], /, **content: Any) -> Path:
     """The whole run as JSON, with the machine that it ran on."""
     OUT.mkdir(parents=True, exist_ok=True)
     path = OUT / f"{time.strftime('%Y-%m-%dT%H%M%S')}-{name}.json"
     described = {
         "benchmark": name,
         "machine": machine.described(),
-        "goals": [{**asdict(goal), "verdict": goal.verdict} for goal in found],
+        "goals": [{**asdict(goal), "verdict": goal.verdict} for goal in judged],
         **content,
     }
     path.write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n")
