@@ -37,9 +37,16 @@ test-quick: $(READY) ## the tests that need no broker
 chaos: $(READY) ## faults under traffic: workers and brokers killed, paused, away; minutes (a short form is in `make test`)
 	@exec $(BIN)/python -m pytest tests/chaos
 
-bench: $(READY) ## canarec beside a bare loop and naive Faust, ratios in one run; the histories' own bench
-	$(BIN)/python -m tests.bench.run
+.PHONY: bench bench-all
+bench: $(READY) ## canarec beside its peers in one run, and scoring alone; 20 minutes [ARGS="--burst 6000 --rounds 1": 3]
+	$(BIN)/python -m tests.bench.run $(ARGS)
+
+bench-all: bench ## also growth, two million requests, catching up, histories, a profile; 45 minutes, 10 GB of disk
+	$(BIN)/python -m tests.bench.growth
+	$(BIN)/python -m tests.bench.soak
+	$(BIN)/python -m tests.bench.backfill
 	$(BIN)/python -m tests.bench.histories
+	$(BIN)/python -m tests.bench.profile
 
 lint: $(READY) ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .

@@ -35,7 +35,6 @@ def main() -> None:
     worker_argument(parser)
     asked = parser.parse_args()
     quiet = machine.look_whether_quiet()
-    watch = machine.Watch()
     with installation(asked.worker) as canarec:
         found = measured(canarec, asked.events, rate=asked.rate, seconds=asked.seconds)
     goals = [
@@ -43,13 +42,11 @@ def main() -> None:
         Goal(name="share of requests that were answered", found=found["answered"], least=1.0),
         Goal(name="answered twice", found=found["twice"], most=0),
     ]
-    print(
-        f"away for {found['unseen']:,} events, of {found['known']:,} in its snapshot; read {found['read']:,} "
-        f"in {found['reading_s']:.1f} s; answers {found['start_s']:.1f} s after its start, that is "
-        f"{found['unseen'] / found['start_s']:,.0f} events/s with everything\n"
+    told = (
+        f"Away for {found['unseen']:,} events, with {found['known']:,} in its snapshot; {found['read']:,} read in "
+        f"{found['reading_s']:.1f} s; it answers {found['start_s']:.1f} s after its process was started"
     )
-    print(table(found["latency"]) + "\n\n" + report.goals(goals))
-    report.keep("backfill", goals, quiet=quiet, asked=vars(asked), found=found, machine_meanwhile=watch.figures())
+    report.publish("backfill", {told: table(found["latency"])}, goals, quiet=quiet, asked=vars(asked), found=found)
 
 
 def measured(canarec: Installation, events: int, *, rate: float, seconds: float) -> dict[str, Any]:
@@ -65,7 +62,7 @@ def measured(canarec: Installation, events: int, *, rate: float, seconds: float)
     stays.wait_until_settled()
     load = canarec.load()
     load.warm_up()
-    begun = time.perf_counter()
+    watch, begun = machine.Watch(), time.perf_counter()
     stream = load.stream(rate)
     time.sleep(seconds)
     back = canarec.start_worker("--name", "away")
@@ -86,6 +83,7 @@ def measured(canarec: Installation, events: int, *, rate: float, seconds: float)
         "answered": whole["answered"],
         "twice": stream.answers.twice,
         "statuses": dict(stream.answers.statuses),
+        "machine": watch.figures(),
         "latency": {
             BEFORE: stream.latency(begun, back.started),
             MEANWHILE: stream.latency(back.started, joined),

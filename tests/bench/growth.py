@@ -46,8 +46,7 @@ def main() -> None:
         found.append(measured(size, each=each, burst=asked.burst, rounds=asked.rounds, worker=asked.worker))
         rate, memory = found[-1]["burst_per_s"], found[-1]["memory_mb"]["resident"]
         print(f"{size.users:,} users, {size.movies:,} movies: {rate:,.0f} answers/s, {memory:,.0f} MB", flush=True)
-    print("\n" + table(found))
-    report.keep("growth", [], quiet=quiet, asked=vars(asked), sizes=found)
+    report.publish("growth", {"One worker": table(found)}, [], quiet=quiet, asked=vars(asked), sizes=found)
 
 
 def measured(size: Size, *, each: int, burst: int, rounds: int, worker: Sequence[str]) -> dict[str, Any]:

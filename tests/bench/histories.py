@@ -1,11 +1,12 @@
-"""Measures the histories: events a second, bytes an interaction, memory, reads. By hand, not in the suite.
+"""The histories without Kafka: events a second, bytes an interaction, memory, reads, snapshots.
 
-python -m tests.bench.histories [interactions, default 10000000] [users, default a hundredth of it]
+python -m tests.bench.histories                                  about 2 minutes, 3 GB of memory
+python -m tests.bench.histories 300000                           a few seconds
 """
 
+import argparse
 import gc
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,11 +18,13 @@ from models import wire
 from models.events import Rating, Watch
 from models.history import Histories, Ids
 from streams import snapshots
+from tests.bench import machine, report
 
 MOVIES = 20_000
 BATCH = 500
 LIMITS = wire.Limits()
 NOW_MS = 1_700_000_000_000
+LIVE = 300_000  # events that come one batch after the other behind the loading
 
 
 def resident() -> str:
@@ -75,26 +78,38 @@ def reads(histories: Histories, users: int, rng: np.random.Generator, size: int)
 
 
 def main() -> None:
-    n = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
-    users = int(sys.argv[2]) if len(sys.argv) > 2 else n // 100
-    rng = np.random.default_rng(2026)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("interactions", type=int, nargs="?", default=10_000_000, help="default: 10000000")
+    parser.add_argument("users", type=int, nargs="?", help="default: a hundredth of the interactions")
+    asked = parser.parse_args()
+    quiet = machine.look_whether_quiet()
+    n, users = asked.interactions, asked.users or max(1, asked.interactions // 100)
+    rows = []
+    for what, found in measured(n, users, np.random.default_rng(2026)):
+        rows.append((what, found))
+        print(f"{what}: {found}", flush=True)
+    tables = {f"{n:,} events of {users:,} users and {MOVIES:,} movies, evenly drawn": report.table(("", ""), rows)}
+    report.publish("histories", tables, [], quiet=quiet, asked=vars(asked))
+
+
+def measured(n: int, users: int, rng: np.random.Generator) -> Iterator[tuple[str, str]]:
+    """What was done, and what it took."""
     histories = Histories(Ids())
-    print("empty:   ", resident())
-    print("loading: ", fill(histories, n, users, rng))
+    yield "empty", resident()
+    yield "loading", fill(histories, n, users, rng)
     histories.finish_loading()
     count = histories.n_interactions
-    print("loaded:  ", f"{count:,} interactions, {histories.nbytes / count:.2f} bytes each,", resident())
-    print("reading: ", reads(histories, users, rng, 64))
-    print("live:    ", fill(histories, 300_000, users, rng))
-    print("         ", resident())
-    print("reading: ", reads(histories, users, rng, 64), "(with unmerged events)")
-    with tempfile.TemporaryDirectory(dir=".") as name:
+    yield "loaded", f"{count:,} interactions, {histories.nbytes / count:.2f} bytes each, {resident()}"
+    yield "reading", reads(histories, users, rng, 64)
+    yield "live", f"{fill(histories, LIVE, users, rng)}; {resident()}"
+    yield "reading with unmerged events", reads(histories, users, rng, 64)
+    with tempfile.TemporaryDirectory() as name:
         begun = time.perf_counter()
         frozen = histories.freeze()
         held = time.perf_counter()
         snapshots.save(Path(name), frozen.columns(), {})
         saved = time.perf_counter()
-        print("saving:  ", f"{held - begun:.3f} s under the lock, {saved - held:.2f} s beside it,", resident())
+        yield "saving", f"{held - begun:.3f} s under the lock, {saved - held:.2f} s beside it, {resident()}"
         del histories, frozen
         gc.collect()
         begun = time.perf_counter()
@@ -102,7 +117,7 @@ def main() -> None:
         assert snapshot is not None
         again = Histories.from_arrays(snapshot.arrays, Ids())
         again.finish_loading()
-        print("starting:", f"{time.perf_counter() - begun:.2f} s for {again.n_interactions:,} interactions")
+        yield "starting", f"{time.perf_counter() - begun:.2f} s for {again.n_interactions:,} interactions"
 
 
 if __name__ == "__main__":

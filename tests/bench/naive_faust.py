@@ -7,7 +7,12 @@ import faust
 from tests.bench import workload
 
 app = faust.App(
-    "bench-naive-faust", broker=f"kafka://{workload.BROKER}", topic_partitions=4, store="memory://", web_enabled=False
+    "bench-naive-faust",
+    broker=f"kafka://{workload.BROKER}",
+    topic_partitions=4,
+    store="memory://",
+    datadir=workload.FOLDER / "naive-faust",
+    web_enabled=False,
 )
 requests = app.topic("naive-faust-requests", value_serializer="json", key_serializer="raw")
 answers = app.topic("naive-faust-answers", value_serializer="raw", key_serializer="raw")

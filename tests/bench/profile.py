@@ -8,6 +8,7 @@ products, librdkafka) shows in the threads only. Linux; may need root, since py-
 
 import argparse
 import re
+import statistics
 import subprocess
 import time
 from collections import Counter
@@ -31,7 +32,7 @@ def main() -> None:
     asked = parser.parse_args()
     if (spy := peers.program("py-spy")) is None:
         raise SystemExit(1)
-    machine.look_whether_quiet()
+    quiet = machine.look_whether_quiet()
     report.OUT.mkdir(parents=True, exist_ok=True)
     stacks = report.OUT / f"{time.strftime('%Y-%m-%dT%H%M%S')}-profile.txt"
     with installation(asked.worker) as canarec:
@@ -55,11 +56,14 @@ def main() -> None:
         names |= _kernel_names(pid)
     if spying.returncode:
         raise SystemExit(f"py-spy: {spying.stderr.read().decode().strip() if spying.stderr else spying.returncode}")
-    print(f"bursts while it was looked at: {', '.join(f'{rate:,.0f}' for rate in rates)} answers/s\n")
     busy = threads(before, after, names | _python_names(stacks))
-    print(shares(busy, seconds, BURST * len(rates)) + "\n")
-    print(functions(stacks, asked.seconds * HERTZ))
-    print(f"\nstacks in {stacks}")
+    tables = {
+        f"Under bursts of {BURST:,}, {statistics.median(rates):,.0f} answers/s while it was looked at": shares(
+            busy, seconds, BURST * len(rates)
+        ),
+        "Functions, with all that they call": functions(stacks, asked.seconds * HERTZ),
+    }
+    report.publish("profile", tables, [], quiet=quiet, asked=vars(asked), rates=rates, stacks=str(stacks))
 
 
 def threads(before: Mapping[int, float], after: Mapping[int, float], names: Mapping[int, str]) -> Counter[str]:

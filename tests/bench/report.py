@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -60,28 +60,31 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         ]
         return f"| {' | '.join(cells)} |"
 
-    rule = (
-        "|"
-        + "|".join("-" * (width + 2) if not column else "-" * (width + 1) + ":" for column, width in enumerate(widths))
-        + "|"
-    )
-    return "\n".join([laid(lines[0]), rule, *map(laid, lines[1:])])
+    rule = "|".join("-" * (width + 1) + (":" if column else "-") for column, width in enumerate(widths))
+    return "\n".join([laid(lines[0]), f"|{rule}|", *map(laid, lines[1:])])
 
 
 def goals(found: Sequence[Goal]) -> str:
     return table(("goal", "wanted", "found", "in the rounds", ""), (goal.row() for goal in found))
 
 
-def keep(name: str, judged: Sequence[Goal], /, **content: Any) -> Path:
-    """The whole run as JSON, with the machine that it ran on."""
+def publish(name: str, tables: Mapping[str, str], judged: Sequence[Goal], /, **content: Any) -> None:
+    """Prints tables, by what stands above each, and goals; keeps the whole run as JSON, with the machine that it ran on.
+
+    `tests.bench.document` takes the tables from there into docs/performance.md.
+    """
+    shown = {**tables, **({"Goals": goals(judged)} if judged else {})}
+    for above, text in shown.items():
+        print(f"\n{above}\n\n{text}")
     OUT.mkdir(parents=True, exist_ok=True)
     path = OUT / f"{time.strftime('%Y-%m-%dT%H%M%S')}-{name}.json"
     described = {
         "benchmark": name,
+        "ended": time.strftime("%Y-%m-%d %H:%M"),
         "machine": machine.described(),
         "goals": [{**asdict(goal), "verdict": goal.verdict} for goal in judged],
+        "tables": shown,
         **content,
     }
     path.write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n")
     print(f"\nkept in {path}", flush=True)
-    return path

@@ -48,15 +48,17 @@ def main() -> None:
         rounds = contest(canarec, asked.peers, burst=asked.burst, n_rounds=asked.rounds, seconds=asked.seconds)
     medians = {name: _medians(found) for name, found in rounds.items()}
     goals = goals_of(rounds, medians)
-    print(f"\nmedians of {asked.rounds}, burst of {asked.burst:,}, {asked.seconds:g} s at each rate\n")
-    print(report.table(("", *medians), _rows(medians)), flush=True)
+    tables = {
+        f"Medians of {asked.rounds}, burst of {asked.burst:,}, {asked.seconds:g} s at each rate": report.table(
+            ("", *medians), _rows(medians)
+        )
+    }
     alone: dict[str, Any] | None = None
     if asked.asked:
         alone = scoring.measured(asked.asked, asked.rounds)
-        print("\n" + scoring.table(alone), flush=True)
+        tables |= {scoring.TITLE: scoring.table(alone)}
         goals += scoring.goals_of(alone)
-    print("\n" + report.goals(goals))
-    report.keep("run", goals, quiet=quiet, asked=vars(asked), rounds=rounds, medians=medians, scoring=alone)
+    report.publish("run", tables, goals, quiet=quiet, asked=vars(asked), rounds=rounds, medians=medians, scoring=alone)
 
 
 def contest(

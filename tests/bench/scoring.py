@@ -33,6 +33,7 @@ PRODUCT, FOLD_IN, OURS, BOTH, SHAPELESS = (
     "fold-in and 20 best",
     "20 best, factors drawn at random",
 )
+TITLE = "Scoring alone, batches of 64"
 ONE, ALL = "implicit, one thread", f"implicit, {os.cpu_count()} threads"
 
 
@@ -43,9 +44,7 @@ def main() -> None:
     asked = parser.parse_args()
     quiet = machine.look_whether_quiet()
     found = measured(asked.asked, asked.rounds)
-    goals = goals_of(found)
-    print(table(found) + "\n\n" + report.goals(goals))
-    report.keep("scoring", goals, quiet=quiet, asked=vars(asked), scoring=found)
+    report.publish("scoring", {TITLE: table(found)}, goals_of(found), quiet=quiet, asked=vars(asked), scoring=found)
 
 
 def measured(asked: int, rounds: int) -> dict[str, Any]:
@@ -134,7 +133,7 @@ def goals_of(found: dict[str, Any]) -> list[Goal]:
 def table(found: dict[str, Any]) -> str:
     rates = found["users_per_s"]
     rows = [(name, f"{rate:,.0f}", report.number(rate / rates[PRODUCT])) for name, rate in rates.items()]
-    return report.table(("scoring alone, batches of 64", "users/s", "÷ bare product"), rows)
+    return report.table(("", "users/s", "÷ bare product"), rows)
 
 
 if __name__ == "__main__":

@@ -34,22 +34,23 @@ def main() -> None:
     worker_argument(parser)
     asked = parser.parse_args()
     quiet = machine.look_whether_quiet()
-    watch = machine.Watch()
     with installation(asked.worker) as canarec:
         drawn = workload.interactions()
         canarec.train(drawn)
         canarec.publish(drawn)
         worker = canarec.start_worker()
         worker.wait_until_settled()
+        watch = machine.Watch()
         samples, answers = soak(canarec, worker, asked.requests, every=asked.every, backlog=asked.backlog)
+        meanwhile = watch.figures()
     found = [
         growth(samples, asked.settled),
         Goal(name="requests without an answer", found=asked.requests - len(answers.arrived), most=0),
         Goal(name="answered twice", found=answers.twice, most=0),
         Goal(name="answers that are no fallback", found=answers.statuses["ok"] / asked.requests, least=1.0),
     ]
-    print("\n" + table(samples) + "\n\n" + report.goals(found))
-    report.keep("soak", found, quiet=quiet, asked=vars(asked), samples=samples, machine_meanwhile=watch.figures())
+    tables = {f"{asked.requests:,} requests, at most {asked.backlog:,} unanswered at a time": table(samples)}
+    report.publish("soak", tables, found, quiet=quiet, asked=vars(asked), samples=samples, meanwhile=meanwhile)
 
 
 def soak(
