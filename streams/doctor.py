@@ -1,14 +1,17 @@
 """What is wrong with this machine, this home and these topics: one check after the other, each with what to do. Changes nothing."""
 
+import contextlib
 import os
 import resource
 import shutil
 import socket
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from confluent_kafka import KafkaException
@@ -19,7 +22,7 @@ from models.config import Applied
 from models.errors import BadConfig, CanarecError
 from models.recommenders import store
 from streams import jars, topics
-from streams.clients import Cluster
+from streams.clients import Cluster, NoBroker
 from streams.home import Home
 
 Verdict = Literal["ok", "warn", "fail"]
@@ -105,11 +108,32 @@ def free_disk(free: int, where: object) -> Check:
 
 def _home(home: Home) -> Iterator[Check]:
     there = next(path for path in (home.path, *home.path.parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        yield Check("home", "fail", f"{home.path} cannot be written to", "choose another with --home or CANAREC_HOME")
+    new = not home.path.exists()
+    if trouble := _trouble_writing(home.artifacts):
+        found = f"{home.path} cannot be {'made' if new else 'written to'}: {trouble}"
+        yield Check("home", "fail", found, "choose another with --home or CANAREC_HOME")
     else:
-        yield Check("home", "ok", str(home.path) if home.path.exists() else f"{home.path}, not made yet")
+        yield Check("home", "ok", f"{home.path}, not made yet" if new else str(home.path))
     yield free_disk(shutil.disk_usage(there).free, there)
+
+
+def _trouble_writing(folder: Path) -> str | None:
+    """Why no file can be written below this folder, which is made for a moment where it is not there; None where one can."""
+    made: list[Path] = []
+    try:
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        for path in reversed(missing):
+            path.mkdir()
+            made.append(path)
+        # Only trying tells: a right that root has, a mount that is read-only, /proc, a full disk
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    finally:
+        for path in reversed(made):
+            with contextlib.suppress(OSError):  # somebody has begun to use it
+                path.rmdir()
+    return None
 
 
 def _configuration(home: Home) -> tuple[Applied, Check]:
@@ -166,8 +190,8 @@ def _brokers(cluster: Cluster) -> tuple[bool, Check]:
         cluster.check(_ANSWER_S)
     except (CanarecError, KafkaException) as error:
         # Nobody at the default address is how a machine looks before the first `canarec up`.
-        verdict: Verdict = "warn" if cluster.bootstrap_servers == DEFAULT_BROKERS else "fail"
-        return False, Check("kafka", verdict, str(error))
+        first = isinstance(error, NoBroker) and cluster.bootstrap_servers == DEFAULT_BROKERS
+        return False, Check("kafka", "warn" if first else "fail", str(error))
     return True, Check("kafka", "ok", f"answers at {cluster.bootstrap_servers}")
 
 

@@ -115,7 +115,8 @@ def user_ids(text: str) -> list[str]:
             raise UsageError(f"--users: {text}: more than {MOST_USERS:,} users")
         return [str(number) for number in range(first, last + 1)]
     try:
-        found_ids = Path(text).read_text().split("\n")[: MOST_USERS + 1]
+        with Path(text).open() as file:
+            found_ids = file.read(MOST_USERS * 257).split("\n")[: MOST_USERS + 1]  # a device has no end
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--users: {text}: neither a range as 1-610 nor a file of ids ({error})") from None
     ids = [line.strip() for line in found_ids if line.strip()]

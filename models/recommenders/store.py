@@ -174,7 +174,7 @@ def list_versions(models: Path) -> list[str]:
     return sorted(
         names,
         key=lambda name: [
-            (not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)
+            (not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)
         ],
     )
 

@@ -5,7 +5,9 @@ A user's mistake is one line on stderr: exit 2 for a wrong call or configuration
 
 import importlib
 import os
+import re
 import sys
+from collections.abc import Mapping
 
 # One BLAS thread, before numpy is imported: training and scoring would fight over the cores, and training is only
 # bit-identical with one.
@@ -72,24 +74,34 @@ def canarec(log_level: str) -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """The console script."""
+    given: dict[str, str] = {}  # options that a command which an error suggests needs, too
     try:
-        canarec.main(arguments, prog_name="canarec", standalone_mode=False)
+        canarec.main(arguments, prog_name="canarec", standalone_mode=False, obj=given)
     except click.exceptions.Exit as exit_:
         sys.exit(exit_.exit_code)
     except click.exceptions.Abort:
         sys.exit(130)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(2)
     except click.ClickException as error:
-        _fail(error.format_message(), 2)
+        _fail(error.format_message(), 2, given)
     except UnicodeEncodeError:
-        _fail("an argument is not UTF-8 text", 2)
+        _fail("an argument is not UTF-8 text", 2, given)
     except (UsageError, BadConfig) as error:
-        _fail(error, 2)
+        _fail(str(error), 2, given)
     except CanarecError as error:
-        _fail(error, 1)
+        _fail(str(error), 1, given)
     except KafkaException as error:
-        _fail(error.args[0].str(), 1)
+        _fail(error.args[0].str(), 1, given)
+    except OSError as error:  # a full disk, a folder that may not be written: nothing that a traceback would explain
+        where = f"{error.filename}: " if error.filename is not None else ""
+        _fail(f"{where}{error.strerror or error}", 1, given)
 
 
-def _fail(error: object, code: int) -> None:
-    print(f"canarec: {error}", file=sys.stderr)
+def _fail(error: str, code: int, given: Mapping[str, str]) -> None:
+    from streams.cli.hints import complete
+
+    line = re.sub(r"[\x00-\x1f\x7f]", lambda found: repr(found[0])[1:-1], complete(error, given))
+    print(f"canarec: {line}", file=sys.stderr)
     sys.exit(code)

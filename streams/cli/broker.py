@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from streams.broker import Broker
-from streams.cli.options import home_option
+from streams.cli.options import Folder, Host, home_option
 from streams.home import Home
 from streams.jars import KAFKA_VERSION
 
@@ -16,11 +16,11 @@ from streams.jars import KAFKA_VERSION
 @click.option(
     "--port", default=9092, show_default=True, type=click.IntRange(0, 65535), help="0: any free one, printed."
 )
+@click.option("--data-dir", type=Folder(), help="Where Kafka keeps its data. [default: HOME/artifacts/kafka]")
+@click.option("--host", default="127.0.0.1", type=Host(), show_default=True, help="The address to listen on.")
 @click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Where Kafka keeps its data. [default: HOME/artifacts/kafka]"
+    "--advertised-host", type=Host(), help="The name that clients elsewhere know this machine by. [default: HOST]"
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--advertised-host", help="The name that clients elsewhere know this machine by. [default: HOST]")
 def broker(home: Home, port: int, data_dir: Path | None, host: str, advertised_host: str | None) -> None:
     """Just the embedded Apache Kafka (KRaft, one node), until Ctrl-C.
 

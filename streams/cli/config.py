@@ -5,6 +5,7 @@ import json
 import click
 
 from models import config as configuration
+from models.errors import UsageError
 from models.recommenders import store
 from streams.cli.options import home_option
 from streams.home import Home
@@ -29,7 +30,10 @@ def check(home: Home) -> None:
     Example:
       canarec config check --home /srv/canarec
     """
+    if not home.path.is_dir():
+        raise UsageError(f"--home {home.path}: no such folder")
     applied = home.load()
+    home.cluster("127.0.0.1:9092").admin()  # librdkafka's own judgement of its properties; nobody is asked
     what = home.config if home.config.exists() else f"no {home.config}: the defaults"
     click.echo(f"ok: {what}, config_sha256 {applied.sha256}")
     for problem in missing_models(home, applied):

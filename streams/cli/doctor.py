@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from streams.cli.hints import complete
 from streams.cli.options import cluster_options
 from streams.home import Home
 
@@ -23,7 +24,7 @@ def doctor(home: Home, bootstrap_servers: str) -> None:
 
     failed = False
     for check in examine(home, bootstrap_servers):
-        line = str(check)
+        line = complete(str(check), click.get_current_context().obj or {})
         click.echo(click.style(line[:4], fg=_COLOURS[check.verdict]) + line[4:])
         failed |= check.verdict == "fail"
     sys.exit(1 if failed else 0)

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from pipelines import movielens as movielens_folder
 from pipelines import movielog as movielog_file
 from streams import topics
-from streams.cli.options import cluster_options
+from streams.cli.options import Folder, cluster_options
 from streams.home import Home
 
 BAD_LINES_SHOWN = 20
@@ -27,7 +27,7 @@ def import_() -> None:
 
 
 @import_.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=Folder(exists=True))
 @cluster_options
 def movielens(folder: Path, home: Home, bootstrap_servers: str) -> None:
     """A MovieLens FOLDER as catalogue, profiles and rating events.

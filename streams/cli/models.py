@@ -6,9 +6,10 @@ from dataclasses import asdict
 
 import click
 
-from models.errors import BadArtifact
+from models.errors import BadArtifact, NoModel, UsageError
 from models.recommenders import store
 from models.recommenders.store import Metadata
+from streams.cli.hints import complete
 from streams.cli.options import home_option
 from streams.home import Home
 from streams.shown import console, versions
@@ -34,13 +35,13 @@ def list_(home: Home) -> None:
       canarec models list --home /srv/canarec
     """
     found: dict[str, Metadata | None] = {}
-    for version in store.list_versions(home.models):
+    for version in _versions(home):
         try:
             found[version] = store.read_metadata(home.models, version)
         except BadArtifact:
             found[version] = None
     if not found:
-        click.echo(f"no models in {home.models}: `canarec up` trains the first two")
+        click.echo(complete(_none_in(home), click.get_current_context().obj or {}))
         return
     console().print(versions(found, home.load().config.canary))
 
@@ -55,8 +56,8 @@ def show(version: str, home: Home) -> None:
     Example:
       canarec models show v1
     """
-    if version not in store.list_versions(home.models):
-        store.read(home.models, version)  # says which there are
+    if version not in (there := _versions(home)):
+        raise NoModel(f"{version!r}: no such model version in {home.models}; there are: {', '.join(there) or 'none'}")
     described = asdict(store.read_metadata(home.models, version))
     click.echo(json.dumps(described, indent=2, sort_keys=True, ensure_ascii=False))
 
@@ -66,14 +67,29 @@ def show(version: str, home: Home) -> None:
 def verify(home: Home) -> None:
     """Compares every file with its checksum and reads every model; one line a problem.
 
+    Exit 1 where anything is wrong, or where there is nothing to verify; 2 where there is no such home.
+
     \b
     Example:
       canarec models verify
     """
-    there = store.list_versions(home.models)
+    there = _versions(home)
+    if not there:
+        raise NoModel(_none_in(home))
     problems = [problem for version in there for problem in store.verify(home.models, version)]
     for problem in problems:
         click.echo(problem)
     if problems:
         sys.exit(1)
-    click.echo(f"{', '.join(there)}: as they were written" if there else f"no models in {home.models}")
+    click.echo(f"{', '.join(there)}: as they were written")
+
+
+def _versions(home: Home) -> list[str]:
+    """The versions of a home that is there."""
+    if not home.path.is_dir():
+        raise UsageError(f"--home {home.path}: no such folder")
+    return store.list_versions(home.models)
+
+
+def _none_in(home: Home) -> str:
+    return f"no models in {home.models}: `canarec up` trains the first two"

@@ -1,11 +1,20 @@
 """`canarec recommend`: one question, one answer."""
 
 import json
+from typing import Any
 
 import click
 
-from streams.cli.options import cluster_options
+from models.errors import CanarecError, UsageError
+from streams.cli.options import Number, cluster_options
 from streams.home import Home
+
+# what a call of this command can be refused for; the words of the others stand in docs/operating.md
+_REFUSED = {
+    "bad_id": " (a user id has 1 to 256 bytes and no control characters)",
+    "bad_genres": " (--genres takes at most 50 names of 1 to 256 characters)",
+    "unknown_genre": " (no movie of the catalogue has one of --genres)",
+}
 
 
 @click.command()
@@ -16,7 +25,7 @@ from streams.home import Home
 @click.option("--include-seen", is_flag=True, help="Also what the user has seen.")
 @click.option("--json", "as_json", is_flag=True, help="The answer exactly as it came.")
 @click.option(
-    "--timeout", default=15.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Seconds to wait."
+    "--timeout", default=15.0, show_default=True, type=Number(0, 86_400, min_open=True), help="Seconds to wait."
 )
 @click.option("--explain", is_flag=True, help="Which watched movies pulled each one in.")
 def recommend(
@@ -32,23 +41,31 @@ def recommend(
 ) -> None:
     """Publish one request for USER_ID, wait for its answer, and print it with titles.
 
+    Exit 1 where no answer comes, or where the request is refused: the reason is on stderr.
+
     \b
     Example:
       canarec recommend 42 -n 10 --genres Drama,War --explain
     """
     from streams.ask import catalog, reply
-    from streams.shown import console, table
+    from streams.shown import console, in_words, table
 
+    request: dict[str, Any] = {"user_id": user_id, "n": n, "exclude_seen": not include_seen}
+    if genres is not None:
+        request["genres"] = [genre.strip() for genre in genres.split(",") if genre.strip()]
+        if not request["genres"]:
+            raise UsageError(f"--genres: {genres!r} names no genre")
     applied, cluster = home.load(), home.cluster(bootstrap_servers)
     cluster.check(timeout_s=5)
-    request = {"user_id": user_id, "n": n, "exclude_seen": not include_seen}
-    if genres:
-        request["genres"] = [genre.strip() for genre in genres.split(",") if genre.strip()]
     came = reply(cluster, applied, request, timeout, with_record=explain)
+    answer = json.loads(came.answer)
     if as_json:
         click.echo(came.answer)
+    if answer["status"] == "rejected":
+        raise CanarecError(f"{in_words(answer)}{_REFUSED.get(answer['reason'], '')}")
+    if as_json:
         return
-    answer, because, movies = json.loads(came.answer), None, catalog(cluster, applied)
+    because, movies = None, catalog(cluster, applied)
     if explain and came.record is not None and answer["status"] == "ok":
         from pipelines.explain import pulls
         from streams.shown import titled

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streams.cli.options import cluster_options
+from streams.cli.options import Number, cluster_options
 from streams.home import Home
 
 if TYPE_CHECKING:
@@ -15,10 +15,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @cluster_options
-@click.option(
-    "--rate", type=click.FloatRange(0, 10_000, min_open=True), help="Requests a second. [default: config.json's]"
-)
-@click.option("--for", "seconds", type=click.FloatRange(min=0), help="End by itself after so many seconds.")
+@click.option("--rate", type=Number(0, 10_000, min_open=True), help="Requests a second. [default: config.json's]")
+@click.option("--for", "seconds", type=Number(min=0), help="End by itself after so many seconds.")
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), help="The same seed makes the same users. [default: config.json's]"
 )
@@ -48,7 +46,7 @@ def simulate(
     ending = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ending.set())
-    named = user_ids(users) if users else None
+    named = user_ids(users) if users is not None else None
     applied, cluster = home.load(), home.cluster(bootstrap_servers)
     cluster.check(timeout_s=5)
     chosen = applied.config.simulator

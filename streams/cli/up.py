@@ -12,11 +12,13 @@ from rich.live import Live
 from rich.progress import Progress
 
 from models.config import Applied
-from models.errors import CanarecError
+from models.errors import CanarecError, UsageError
+from pipelines import movielens
 from streams import processes, summary, topics
 from streams.broker import Broker
 from streams.cli.broker import FetchBar
-from streams.cli.options import home_option
+from streams.cli.hints import suggestion
+from streams.cli.options import Folder, Number, home_option, servers
 from streams.clients import Cluster
 from streams.home import Home
 from streams.worker import child_command, free_port
@@ -34,7 +36,10 @@ class Ended(BaseException):
 @click.command()
 @home_option
 @click.option(
-    "--bootstrap-servers", envvar="CANAREC_BOOTSTRAP_SERVERS", help="An existing cluster; without, a broker is started."
+    "--bootstrap-servers",
+    envvar="CANAREC_BOOTSTRAP_SERVERS",
+    callback=servers,
+    help="An existing cluster; without, a broker is started.",
 )
 @click.option(
     "--port",
@@ -43,12 +48,10 @@ class Ended(BaseException):
     show_default=True,
     help="Port of the broker that is started.",
 )
-@click.option("--data", type=click.Path(path_type=Path), help="A MovieLens folder; without, the simulator's history.")
+@click.option("--data", type=Folder(exists=True), help="A MovieLens folder; without, the simulator's history.")
+@click.option("--for", "seconds", type=Number(min=0), help="End by itself so many seconds after it was ready.")
 @click.option(
-    "--for", "seconds", type=click.FloatRange(min=0), help="End by itself so many seconds after it was ready."
-)
-@click.option(
-    "--traffic", type=click.FloatRange(min=0), help="Simulated requests a second; 0 for none (default: config.json)."
+    "--traffic", type=Number(0, 10_000), help="Simulated requests a second; 0 for none (default: config.json)."
 )
 @click.option(
     "--metrics-port",
@@ -72,6 +75,8 @@ def up(
     Example:
       canarec up --data ml-latest-small --for 60
     """
+    if metrics_port and bootstrap_servers is None and metrics_port == port:
+        raise UsageError(f"--metrics-port and --port are both {port}: they need two")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     console = Console()
@@ -101,6 +106,10 @@ def _start_and_watch(
     begun = time.monotonic()
     home.prepare()
     applied = home.load()
+    if metrics_port:
+        free_port(metrics_port)  # what is wrong with the call is said before anything is started
+    if data is not None:
+        movielens.read(data, applied.config.events.limits())
     broker = None
     if bootstrap_servers is None:
         broker = running.enter_context(_broker(home, port, console))
@@ -142,7 +151,7 @@ def _broker(home: Home, port: int, console: Console) -> Iterator[Broker]:
 
 def _feed(cluster: Cluster, applied: Applied, data: Path | None, console: Console) -> None:
     """The data folder, or the simulator's history; what was published before is not published again."""
-    from pipelines import movielens, simulated
+    from pipelines import simulated
     from streams.cli.imports import Bars
 
     with Bars() as bars:
@@ -243,8 +252,10 @@ def _watch(
         time.sleep(max(0.0, min(longest_s, until - time.monotonic())))
         return time.monotonic() < until
 
-    elsewhere = "" if bootstrap_servers.endswith(f":{DEFAULT_PORT}") else f" --bootstrap-servers {bootstrap_servers}"
-    hints = [f".venv/bin/canarec recommend 42 -n 10{elsewhere}", "Ctrl-C ends everything"]
+    given = dict(click.get_current_context().obj or {})
+    if bootstrap_servers != f"127.0.0.1:{DEFAULT_PORT}":
+        given["--bootstrap-servers"] = bootstrap_servers
+    hints = [suggestion("recommend 42 -n 10", given), "Ctrl-C ends everything"]
     if console.is_terminal:
         with Live(summary.screen(None, url, hints), console=console, refresh_per_second=2) as live:
             while still_running(1.0):

@@ -388,6 +388,17 @@ def test_a_wrong_folder_is_one_line_and_exit_code_1(
     assert err.count("\n") == 1
 
 
+def test_a_folder_or_a_file_that_is_not_there_is_one_line_and_exit_code_2(
+    home: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for what in ("movielens", "movielog"):
+        assert run(what, str(tmp_path / "nowhere"), "--home", str(home)) == 2
+        out, err = capfd.readouterr()
+        assert out == ""
+        assert str(tmp_path / "nowhere") in err
+        assert err.count("\n") == 1
+
+
 # -- around ---------------------------------------------------------------------------------------
 
 

@@ -55,13 +55,37 @@ def test_json_is_the_answer_exactly_as_it_came(shop, capsysbinary):
     assert [shown.rstrip(b"\n")] == as_it_came
 
 
-def test_genres_and_seen_movies_are_as_asked_for(shop, capsys):
-    recommend(shop, "u2", "--json", "--genres", "odd, nonsense")
-    assert json.loads(capsys.readouterr().out)["reason"] == "unknown_genre"
+def test_genres_are_as_asked_for(shop, capsys):
     recommend(shop, "u2", "--json", "--genres", "odd")
     assert all(int(movie[1:]) % 2 for movie in json.loads(capsys.readouterr().out)["recommendations"])
-    recommend(shop, "u2", "--genres", "nonsense")
-    assert "the request was refused: unknown_genre" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["u2", "--genres", "odd, nonsense"], "unknown_genre"),
+        (["u2", "--genres", "x" * 300], "bad_genres"),
+        ([""], "bad_id"),
+    ],
+)
+def test_a_refused_request_is_one_line_with_its_reason_and_exit_code_1(shop, capsys, arguments, reason):
+    with pytest.raises(SystemExit) as ended:
+        recommend(shop, *arguments)
+    said = capsys.readouterr()
+    assert ended.value.code == 1
+    assert said.out == ""
+    (line,) = said.err.splitlines()
+    assert line.startswith(f"canarec: the request was refused: {reason} (")
+
+
+def test_a_refused_request_as_json_is_the_answer_as_it_came_and_exit_code_1(shop, capsys):
+    with pytest.raises(SystemExit) as ended:
+        recommend(shop, "", "--json")
+    said = capsys.readouterr()
+    answer = json.loads(said.out)
+    assert ended.value.code == 1
+    assert (answer["status"], answer["user_id"], answer["reason"]) == ("rejected", None, "bad_id")
+    assert len(said.err.splitlines()) == 1
 
 
 def test_what_was_watched_explains_what_is_recommended(shop, capsys):
@@ -138,7 +162,8 @@ def test_no_answer_in_time_is_one_line(installations, capsys):
     assert ended.value.code == 1
     assert said.out == ""
     assert len(said.err.strip().splitlines()) == 1
-    assert "is a worker running? `canarec worker`" in said.err
+    options = f"--home {nobody.home.path} --bootstrap-servers {nobody.cluster.bootstrap_servers}"
+    assert f"is a worker running? `canarec worker {options}`" in said.err
 
 
 def test_no_broker_is_one_line(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """`canarec up` as a stranger starts it: everything comes up, everything goes down, and the data are there the next time."""
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -81,6 +82,38 @@ def test_the_first_start_answers_and_ends_by_itself_leaving_nothing(up: Up) -> N
     assert process.wait(60) == 0
     assert "first answer: ok" in up.said()
     up.nothing_is_left()
+
+
+def test_what_it_suggests_works_as_it_stands(up: Up) -> None:
+    process = up.start()
+    up.wait_for("try: ", process)
+    hint = up.said().partition("try: ")[2].partition(";")[0]
+    canarec, *words = shlex.split(hint)
+    assert canarec == "canarec"
+    assert words[words.index("--home") + 1] == str(up.home)
+    assert words[words.index("--bootstrap-servers") + 1] == f"127.0.0.1:{up.port}"
+    command = [sys.executable, "-P", "-c", "from streams.cli import main; main()", *words]
+    answered = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=60, check=False)
+    assert answered.returncode == 0, answered.stderr
+    assert answered.stdout.startswith("user 42: ")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0, up.said()
+
+
+def test_a_metrics_port_that_is_taken_is_said_before_anything_is_started(tmp_path: Path) -> None:
+    up = Up(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert up.start("--metrics-port", str(port)).wait(60) == 1
+    assert up.said() == f"canarec: --metrics-port {port}: Address already in use; 0 takes any free one\n"
+    assert not (tmp_path / "artifacts" / "kafka").exists()
+
+
+def test_data_that_are_no_data_set_are_said_before_anything_is_started(tmp_path: Path) -> None:
+    up = Up(tmp_path)
+    assert up.start("--data", str(tmp_path)).wait(60) == 1
+    assert up.said().startswith(f"canarec: {tmp_path}: no MovieLens data set: ")
+    assert not (tmp_path / "artifacts" / "kafka").exists()
 
 
 def test_the_next_start_goes_on_with_the_same_data_and_models(up: Up) -> None:

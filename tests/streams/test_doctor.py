@@ -69,6 +69,24 @@ def test_a_home_below_a_file_is_a_failure(tmp_path: Path) -> None:
     assert one(Home(tmp_path / "file" / "home"), "home").verdict == "fail"
 
 
+@pytest.mark.parametrize("place", ["file/home", "dangling", "/proc/no/home", "artifacts-is-a-file"])
+def test_a_home_that_cannot_be_made_is_a_failure_and_leaves_nothing(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "artifacts-is-a-file").mkdir()
+    (tmp_path / "artifacts-is-a-file" / "artifacts").write_text("")
+    before = sorted(tmp_path.rglob("*"))
+    check = one(Home(tmp_path / place), "home")
+    assert check.verdict == "fail"
+    assert "cannot be" in check.found
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_home_that_is_there_is_tried_and_stays_as_it_is(tmp_path: Path) -> None:
+    assert one(Home(tmp_path), "home").verdict == "ok"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_wrong_key_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"canary": {"percentage": 101}}')
     check = one(Home(tmp_path), "configuration")

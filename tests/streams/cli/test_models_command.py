@@ -74,10 +74,17 @@ def test_one_damaged_version_does_not_hide_the_others(home: Home, capsys: pytest
     assert "damaged" in shown
 
 
-def test_no_models_is_said_and_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_list_is_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert canarec("models", "list", "--home", str(tmp_path)) == 0
-    assert canarec("models", "verify", "--home", str(tmp_path)) == 0
-    assert capsys.readouterr().out.count("no models in") == 2
+    assert f"no models in {tmp_path / 'artifacts' / 'models'}" in capsys.readouterr().out
+
+
+def test_nothing_to_verify_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert canarec("models", "verify", "--home", str(tmp_path)) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"canarec: no models in {tmp_path / 'artifacts' / 'models'}: ")
+    assert len(said.err.splitlines()) == 1
 
 
 def test_show_is_the_metadata(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,12 +92,20 @@ def test_show_is_the_metadata(home: Home, capsys: pytest.CaptureFixture[str]) ->
     assert json.loads(capsys.readouterr().out) == json.loads((home.models / "v1" / store.METADATA).read_text())
 
 
-def test_a_version_that_is_not_there_is_one_line(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
-    assert canarec("models", "show", "v2", "--home", str(home.path)) == 1
+@pytest.mark.parametrize("version", ["v2", "", ".", "..", "/", "../models/v1"])
+def test_a_version_that_is_not_there_is_one_line(version: str, home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    assert canarec("models", "show", version, "--home", str(home.path)) == 1
     said = capsys.readouterr().err.strip()
     assert len(said.splitlines()) == 1
-    assert "v2" in said
+    assert repr(version) in said
     assert "v1, v10" in said
+
+
+def test_a_folder_of_any_name_is_listed(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    (home.models / "v²").mkdir()
+    (home.models / "²").mkdir()
+    assert canarec("models", "list", "--home", str(home.path)) == 0
+    assert "damaged" in capsys.readouterr().out
 
 
 def test_verify_finds_every_damage_one_line_each(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
