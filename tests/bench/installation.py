@@ -121,9 +121,10 @@ class Worker:
 class Installation:
     """A home on a broker of its own. Used as a context manager by `installation`."""
 
-    def __init__(self, home: Home, brokers: str, stack: ExitStack, worker_arguments: list[str]) -> None:
-        self.home, self.brokers, self._stack, self._worker_arguments = home, brokers, stack, worker_arguments
-        self.cluster = Cluster(brokers)
+    def __init__(self, home: Home, broker: Broker, stack: ExitStack, worker_arguments: list[str]) -> None:
+        self.home, self.broker, self._stack, self._worker_arguments = home, broker, stack, worker_arguments
+        self.brokers = broker.bootstrap_servers
+        self.cluster = Cluster(self.brokers)
         home.prepare()
         self.applied = parse(home.config.read_bytes())
         topics.ensure(self.cluster, self.applied)
@@ -206,4 +207,4 @@ def installation(worker_arguments: list[str]) -> Iterator[Installation]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="canarec-bench-")))
         broker = stack.enter_context(Broker(folder / "kafka", port=0))
-        yield Installation(Home(folder / "home"), broker.bootstrap_servers, stack, worker_arguments)
+        yield Installation(Home(folder / "home"), broker, stack, worker_arguments)

@@ -40,6 +40,18 @@ class Watch:
         }
 
 
+def cpu_seconds(pid: int) -> float:
+    """Of a process and all below it, those that have ended included."""
+    top, total = psutil.Process(pid), 0.0
+    for process in (top, *top.children(recursive=True)):
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue  # its parent counts it from now on
+        total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
 def others_now(seconds: float = 2.0) -> float:
     watch = Watch()
     time.sleep(seconds)
@@ -78,15 +90,7 @@ def _usage() -> _Usage:
     cpu = psutil.cpu_times()
     # Without interrupts: those of our own traffic over the loopback are nobody's in particular.
     machine = cpu.user + cpu.nice + cpu.system + getattr(cpu, "steal", 0.0)
-    ours = 0.0
-    me = psutil.Process()
-    for process in (me, *me.children(recursive=True)):
-        try:
-            times = process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue  # its parent counts it from now on
-        ours += times.user + times.system + times.children_user + times.children_system
-    return _Usage(time.monotonic(), machine, ours)
+    return _Usage(time.monotonic(), machine, cpu_seconds(os.getpid()))
 
 
 def _processor() -> str:

@@ -108,7 +108,8 @@ def _canarec(canarec: Installation, burst: int, seconds: float) -> Figures:
     worker = canarec.start_worker()
     try:
         worker.wait_until_settled()
-        return _measured("canarec", canarec.load(), burst, seconds)
+        pids = {"cpu": worker.process.pid, "broker": canarec.broker.pid}
+        return _measured("canarec", canarec.load(), pids, burst, seconds)
     finally:
         worker.stop()
 
@@ -117,17 +118,21 @@ def _peer(canarec: Installation, name: str, python: str, burst: int, seconds: fl
     with (canarec.home.path / f"{name}.log").open("ab") as log:
         process = processes.start([python, "-m", f"tests.bench.{name.replace('-', '_')}"], stdout=log, stderr=log)
     try:
-        return _measured(name, Load(canarec.brokers, f"{name}-requests", f"{name}-answers"), burst, seconds)
+        load = Load(canarec.brokers, f"{name}-requests", f"{name}-answers")
+        return _measured(name, load, {"cpu": process.pid, "broker": canarec.broker.pid}, burst, seconds)
     except RuntimeError as error:
         raise RuntimeError(f"{error}\n{Path(log.name).read_text(errors='replace')[-2_000:]}") from error
     finally:
         processes.stop(process, 10)
 
 
-def _measured(name: str, load: Load, burst: int, seconds: float) -> Figures:
+def _measured(name: str, load: Load, pids: dict[str, int], burst: int, seconds: float) -> Figures:
     load.warm_up()
     watch = machine.Watch()
+    before = {whose: machine.cpu_seconds(pid) for whose, pid in pids.items()}
     figures: Figures = {"burst": load.burst(burst)}
+    for whose, pid in pids.items():
+        figures["burst"][f"{whose}_us"] = 1e6 * (machine.cpu_seconds(pid) - before[whose]) / burst
     for rate in RATES:
         if rate <= TOO_FAST_FOR.get(name, rate):
             figures[f"steady_{rate}"] = load.steady(rate, seconds)
@@ -177,7 +182,12 @@ def _medians(rounds: list[Figures]) -> dict[str, float]:
 
 
 def _rows(medians: dict[str, dict[str, float]]) -> list[list[str]]:
-    rows = [("burst, answers/s", "burst.per_s"), ("from the first request on, answers/s", "burst.whole_per_s")]
+    rows = [
+        ("burst, answers/s", "burst.per_s"),
+        ("from the first request on, answers/s", "burst.whole_per_s"),
+        ("CPU of an answer, µs", "burst.cpu_us"),
+        ("the broker's CPU of an answer, µs", "burst.broker_us"),
+    ]
     for rate in RATES:
         rows += [(f"{rate:,}/s, {name}", f"steady_{rate}.{name}_ms") for name in ("p50", "p99", "max")]
     return [

@@ -60,6 +60,10 @@ def soak(
     answers = Answers(canarec.brokers, "recommendations")
     answers.start()
     asking = Asking(canarec.brokers, "recommendation-requests", workload.USERS, linger_ms=5, seed=0)
+    while asking.first not in answers.arrived:
+        time.sleep(0.1)
+    answers.arrived.clear()
+    answers.statuses.clear()
     samples = [{"answered": 0, "per_s": None, **worker.memory_mb()}]
     asked, last, last_at = 0, 0, time.perf_counter()
     moved, moved_at = 0, last_at
