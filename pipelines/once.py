@@ -28,6 +28,11 @@ _WAIT_S = 30
 _PATIENCE_S = 60
 _FINISHED = "finished "
 _NO_LEADER_YET = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+_NO_COORDINATOR_YET = (
+    KafkaError.NOT_COORDINATOR,  # the library calls it permanent
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
 
 
 Headers = list[tuple[str, str | bytes | None]]
@@ -209,7 +214,8 @@ def _committed(consumer: Consumer, places: list[TopicPartition]) -> list[TopicPa
             found: list[TopicPartition] = consumer.committed(places, timeout=_WAIT_S)
             return found
         except KafkaException as error:
-            if time.monotonic() > until or not error.args[0].retriable():
+            passing = error.args[0].retriable() or error.args[0].code() in _NO_COORDINATOR_YET
+            if time.monotonic() > until or not passing:
                 raise
             time.sleep(0.1)
 
