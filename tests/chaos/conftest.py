@@ -251,11 +251,11 @@ def faulty(_shared):
 
 @pytest.fixture
 def install(kafka, tmp_path_factory):
-    """Makes installations of the test's own, with other settings, on the shared broker or on `servers`."""
+    """Makes installations of the test's own, with other settings, on the shared broker."""
     with ExitStack() as stack:
 
-        def make(*, servers=kafka, **settings):
-            installation = Faulty(servers, tmp_path_factory.mktemp("home"), **settings)
+        def make(*, folder=None, **settings):
+            installation = Faulty(kafka, folder or tmp_path_factory.mktemp("home"), **settings)
             stack.callback(installation.stop)
             return installation
 
@@ -282,10 +282,11 @@ class OwnBroker:
         self.broker.start()
         self.shared = Shared(lambda: make(self.broker.bootstrap_servers))
 
-    def restart(self, traffic, away_s=0.0):
+    def restart(self, traffic, *, away_s=0.0, meanwhile=lambda: None):
         """SIGKILL, and a start on its data after `away_s`."""
-        traffic.fault("broker killed")
+        traffic.fault(f"broker killed, away for {away_s:g} s" if away_s else "broker killed")
         self.broker.kill()
+        meanwhile()
         time.sleep(away_s)
         watching = threading.Thread(target=self._watch, args=(traffic,), daemon=True)
         watching.start()

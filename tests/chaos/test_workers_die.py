@@ -27,7 +27,7 @@ def killed_and_started_again(faulty, requests):
 def lost(faulty, requests):
     """Its session must end first. Repeats come meanwhile and after that."""
     workers = faulty.staff(2)
-    ids = asked_once(faulty)
+    ids = asked_once(faulty, requests)
     requests.flow(1)  # by another partition a repeat is known when the first answer is a second old
     requests.fault("machine lost", aim_s=8)
     faulty.kill(random.choice(workers))
@@ -48,7 +48,7 @@ def all_killed(faulty, requests):
 
 def one_joins_one_leaves(faulty, requests):
     (old,) = faulty.staff(1)
-    ids = asked_once(faulty)
+    ids = asked_once(faulty, requests)
     requests.calm()
     requests.fault("one joins", aim_s=1)
     faulty.staff(2)
@@ -85,11 +85,11 @@ FULL = {
 }
 
 
-def asked_once(faulty):
+def asked_once(faulty, requests):
     """A request in each partition, answered."""
     ids = [faulty.request("u1", partition=number) for number in range(PARTITIONS)]
     faulty.flush()
-    faulty.records_of(ids)
+    requests.answers_to(ids)
     return ids
 
 

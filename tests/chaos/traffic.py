@@ -31,11 +31,11 @@ class Fault(NamedTuple):
 
 
 class Traffic:
-    """Requests at a steady rate, from an open loop, and all answers that were committed since it began, as they arrive."""
+    """Requests at a steady rate, from an open loop, and all answers since this was made, as they arrive."""
 
-    def __init__(self, installation, audit, report, *, rate, users):
+    def __init__(self, installation, audit, report, *, rate, users, newcomers=True):
         self._installation, self._audit, self._report = installation, audit, report
-        self._rate, self._users = rate, users
+        self._rate, self._users, self._newcomer_every = rate, users, NEWCOMER_EVERY if newcomers else 0
         self.sender = self._plainly  # another one may be set before the traffic begins
         self._cluster = installation.cluster
         self._topic = {
@@ -49,14 +49,16 @@ class Traffic:
         self._stop_sending, self._stop_reading = threading.Event(), threading.Event()
         self._error = None
 
+        installation.mark()
+        self._reader = self._cluster.consumer(fetch_wait_max_ms=20)
+        ends = high_watermarks(self._reader, self._topic["recommendations"], 30)
+        self._from = [TopicPartition(self._topic["recommendations"], number, end) for number, end in ends.items()]
+
     def __enter__(self):
-        self._installation.mark()
-        reader = self._cluster.consumer(fetch_wait_max_ms=20)
-        ends = high_watermarks(reader, self._topic["recommendations"], 30)
-        reader.assign([TopicPartition(self._topic["recommendations"], number, end) for number, end in ends.items()])
+        self._reader.assign(self._from)
         self._threads = [
             threading.Thread(target=self._guarded, args=(self.sender, self._stop_sending), daemon=True),
-            threading.Thread(target=self._guarded, args=(self._read, reader), daemon=True),
+            threading.Thread(target=self._guarded, args=(self._read, self._reader), daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -80,17 +82,29 @@ class Traffic:
         time.sleep(seconds)
 
     def calm(self, seconds=90):
-        """Waits until everything that was acknowledged more than a second ago is answered."""
-        until = time.monotonic() + seconds
-        while not self._calm():
+        """Waits until something that was asked from now on is answered, and everything that Kafka has had for a second."""
+        begun = time.monotonic()
+        while not self._calm(begun):
             assert self._error is None, self._error
-            assert time.monotonic() < until, f"not calm after {seconds} s:\n{self._installation.logs()[-12_000:]}"
+            assert time.monotonic() < begun + seconds, (
+                f"not calm after {seconds} s:\n{self._installation.logs()[-12_000:]}"
+            )
             time.sleep(0.05)
 
-    def _calm(self):
+    def _calm(self, begun):
         before = time.monotonic() - 1
-        old = [request_id for request_id, at in self.acked.copy().items() if at < before]
-        return bool(old) and all(request_id in self.answers for request_id in old)
+        waiting = (request_id for request_id, at in self.acked.copy().items() if at < before)
+        return any(self.sent[request_id] > begun for request_id in [*self.answers] if request_id in self.sent) and all(
+            request_id in self.answers for request_id in waiting
+        )
+
+    def answers_to(self, request_ids, seconds=60):
+        """The answers of some requests, in their order, as soon as all are there."""
+        until = time.monotonic() + seconds
+        while missing := [one for one in request_ids if one not in self.answers]:
+            assert time.monotonic() < until, f"{len(missing)} of {len(request_ids)} requests have no answer"
+            time.sleep(0.02)
+        return [self.answers[one][0][1] for one in request_ids]
 
     def finish(self, name):
         """Stops asking, waits for what is missing, judges."""
@@ -139,10 +153,10 @@ class Traffic:
         conflicting = [i for i in twice if len({tuple(a["recommendations"]) for _, a in self.answers[i]}) > 1]
         stale = [i for i in self.newcomers if i in self.answers and self.answers[i][0][1].get("reason") in STRANGER]
         wrong = self._audit(self._installation)
-        fallbacks = sum(count for (status, _), count in self.statuses().items() if status == "fallback")
+        fallbacks = [f"{reason} {count}" for (status, reason), count in self.statuses().items() if status == "fallback"]
         parts = [
             f"chaos: {name}: {len(self.acked)} asked, {len(missing)} lost, {len(twice)} twice, {len(conflicting)} conflicting,",
-            f"{len(wrong)} wrong, {len(stale)} not fresh, {fallbacks} fallbacks",
+            f"{len(wrong)} wrong, {len(stale)} not fresh, fallbacks: {', '.join(fallbacks) or 'none'}",
         ]
         by_name = defaultdict(list)
         for fault, wait in waits:
@@ -172,10 +186,10 @@ class Traffic:
     def _plainly(self, stop):
         producer = self._cluster.producer(linger_ms=2, message_timeout_ms=300_000)
         for count in self.paced(stop, lambda: producer.poll(0.001)):
-            if count % NEWCOMER_EVERY:
-                self._ask(producer, f"u{count % self._users}", uuid.uuid4().hex)
-            else:
+            if self._newcomer_every and count % self._newcomer_every == 0:
                 self._introduce(producer, f"new-{uuid.uuid4().hex[:8]}", f"m{count % 150:03}")
+            else:
+                self._ask(producer, f"u{count % self._users}", uuid.uuid4().hex)
         producer.flush(120)
 
     def paced(self, stop, idle):
