@@ -88,8 +88,11 @@ def decide(questions: Sequence[Question], cut: Cut, world: World, now_ms: int) -
 def _why_not(question: Question, row: int, cut: Cut, world: World, now_ms: int) -> AnswerReason | None:
     if question.recorded is not None:
         return question.recorded
-    if now_ms - question.kafka_ms > world.applied.config.serving.deadline_ms:
+    serving, age_ms = world.applied.config.serving, now_ms - question.kafka_ms
+    if age_ms > serving.deadline_ms:
         return "deadline_passed"
+    if serving.shed_after_ms is not None and age_ms > serving.shed_after_ms:
+        return "overloaded"
     if cut.behind:
         return "history_behind"
     if not cut.known[row]:

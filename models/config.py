@@ -40,6 +40,10 @@ class Serving(Struct, frozen=True, forbid_unknown_fields=True):
     deadline_ms: Annotated[
         Milliseconds, Meta(description="a request older than this when its turn comes gets a fallback")
     ] = 60_000
+    shed_after_ms: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="under overload: a request older than this gets popular movies, at once; null: never"),
+    ] = None
     freshness_wait_ms: Annotated[
         int, Meta(ge=0, le=5_000, description="how long an answer waits for the events published before it")
     ] = 2_000

@@ -25,6 +25,8 @@ Reason = Literal[
     "bad_key",  # a tombstone whose key names nothing
     "conflicting_repeat",  # a known request_id with another content
     "unknown_line",  # a movielog line of no known form
+    "answer_too_large",  # its topic does not take an answer of this size
+    "internal_error",  # canarec failed on this very message; the log has the traceback
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 

@@ -15,6 +15,7 @@ AnswerReason = Literal[
     "model_failed",
     "history_behind",  # the events before the request could not be read in time
     "deadline_passed",
+    "overloaded",  # older than shed_after_ms: popular movies now rather than its own list later
     "filled_from_popular",  # status ok: the model had fewer than n movies to give
 ]
 

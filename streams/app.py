@@ -22,6 +22,7 @@ from streams.agents.events import Events
 from streams.agents.movielog import Movielog
 from streams.agents.requests import Requests
 from streams.clients import Cluster
+from streams.clock import BrokerClock
 from streams.exactly_once import FATAL_EXIT, ExactlyOnce
 from streams.histories import Known
 from streams.home import Home
@@ -74,9 +75,12 @@ class Parts:
         self.known = Known(cluster, applied, home.snapshots / name, on_fatal=on_fatal)
         self.outcomes = LiveOutcomes(cluster, applied, self.known, on_fatal=on_fatal)
         self._make_worlds: Callable[[], Worlds] = lambda: Worlds(home, applied, self.known)
-        self.requests = self.requests_of(cluster, applied, self.known, self.outcomes, name=name, on_fatal=on_fatal)
-        self.events = Events(cluster, applied, self.known, name=name, on_fatal=on_fatal)
-        self.movielog = Movielog(cluster, applied, self.known, name=name, on_fatal=on_fatal)
+        clock = BrokerClock()
+        self.requests = self.requests_of(
+            cluster, applied, self.known, self.outcomes, name=name, clock=clock, on_fatal=on_fatal
+        )
+        self.events = Events(cluster, applied, self.known, name=name, clock=clock, on_fatal=on_fatal)
+        self.movielog = Movielog(cluster, applied, self.known, name=name, clock=clock, on_fatal=on_fatal)
         self.pipes = (self.requests.pipe, self.events.pipe, self.movielog.pipe)
         self.ending, self._house = False, threading.Lock()
 

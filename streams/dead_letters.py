@@ -1,6 +1,7 @@
 """A refused message as a dead letter: its place, the reason, the original bytes, and the headers of KIP-1034."""
 
 import time
+from collections.abc import Callable
 
 from confluent_kafka import Message
 
@@ -8,27 +9,30 @@ from models import wire
 from models.errors import BadMessage
 from models.events import Source
 from streams import metrics
-from streams.exactly_once import Out
 from streams.messages import source
+from streams.transactions import Out
 
 _HEADER = "__streams.errors."
 
 
-def dead_letter(topic: str, message: Message, error: BadMessage) -> Out:
-    """For `topic`; the message's own headers stay, and its key, so that it can be published again as it was."""
-    where = source(message)
-    return Out(
+def dead_letter(topic: str, message: Message, error: BadMessage, fits: Callable[[Out], bool]) -> Out:
+    """For `topic`; the message's own headers stay, and its key, so that it can be published again as it was.
+
+    Where the topic does not take it, only the place and the reason go out: the message itself lies at its place.
+    """
+    where, value = source(message), message.value()
+    counter = metrics.DEAD_LETTERS.labels(where.topic, error.reason)
+    whole = Out(
         topic,
-        value(where, message.value(), error),
+        wire.dead_letter(where, value, error.reason, str(error), _now_ms()),
         message.key(),
         headers=[*(message.headers() or []), *headers(where, error)],
+        counter=counter,
     )
-
-
-def value(where: Source, refused: bytes | None, error: BadMessage) -> bytes:
-    """The dead letter itself; counts it."""
-    metrics.DEAD_LETTERS.labels(where.topic, error.reason).inc()
-    return wire.dead_letter(where, refused, error.reason, str(error), int(time.time() * 1000))
+    if fits(whole):
+        return whole
+    detail = f"{str(error)[:200]} (payload left out: {topic} does not take {len(whole.value or b'')} bytes)"
+    return Out(topic, wire.dead_letter(where, None, error.reason, detail, _now_ms()), counter=counter)
 
 
 def headers(where: Source, error: BadMessage) -> list[tuple[str, str | bytes | None]]:
@@ -40,3 +44,7 @@ def headers(where: Source, error: BadMessage) -> list[tuple[str, str | bytes | N
         (_HEADER + "partition", str(where.partition).encode()),
         (_HEADER + "offset", str(where.offset).encode()),
     ]
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

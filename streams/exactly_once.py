@@ -8,7 +8,6 @@ closed session never commits. Every failure has one answer: close the session, m
 transactional ids (which ends whatever was open), begin again at the committed offsets. They are the truth.
 """
 
-import concurrent.futures
 import os
 import queue
 import struct
@@ -17,40 +16,28 @@ import time
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.clients import Cluster
+from streams.clock import BrokerClock
 from streams.leave import leave
 from streams.messages import Place, offset, place
+from streams.transactions import Out, Transactions
 
 log = structlog.get_logger()
 
-TRANSACTION_TIMEOUT_MS = 5_000
-CALL_S = 4.0  # one call inside a transaction; after a time-out nobody knows what happened: never repeat it
 TRANSACTION_MESSAGES = 2_048  # consumed messages in one transaction, at most
 BATCHES_AHEAD = 6
 STALLED_S = 10.0
 HANGING_S = 20.0
 LAG_EVERY_S = 2.0
-SCHEMA: tuple[str, str | bytes | None] = ("schema", b"1")  # header of every message: the version of its fields
 MARKERS = 2  # so small a hole is a transactional requester's control records: no reason to read again
 UNREACHABLE_S = 3.0  # longer, and the group would think that we are dead: the rewind tries again
 UNSTABLE_S = 18.0  # a transaction that nobody ends is ended by the broker within 5 + 10 s
 FATAL_EXIT = 70
-
-
-class Out(NamedTuple):
-    """One message to produce. `partition` −1 lets the partitioner choose by key."""
-
-    topic: str
-    value: bytes | None
-    key: bytes | None = None
-    partition: int = -1
-    headers: list[tuple[str, str | bytes | None]] | None = None
 
 
 class Session:
@@ -83,8 +70,8 @@ class ExactlyOnce:
     """Runs one group's consumer and commit threads. `feed` gets each batch on the loop; `answered` takes its outputs.
 
     `witness(places)` gives lower bounds of the true committed offsets: a coordinator that is still loading its log may
-    answer from the past. `consumed()` is called after a batch's last message was read. `producers` take turns: a
-    transaction right behind another one under the same id meets CONCURRENT_TRANSACTIONS.
+    answer from the past. `consumed()` is called after a batch's last message was read. `outputs` are the topics that the agent
+    writes. `producers` take turns: a transaction right behind another one under the same id meets CONCURRENT_TRANSACTIONS.
     """
 
     def __init__(
@@ -95,6 +82,8 @@ class ExactlyOnce:
         topics: Sequence[str],
         name: str,
         batch_size: int,
+        outputs: Sequence[str],
+        clock: BrokerClock,
         producers: int = 1,
         feed: Callable[[Batch], None],
         consumed: Callable[[], Any] = lambda: None,
@@ -108,7 +97,8 @@ class ExactlyOnce:
         self.session: Session | None = None
         self.ending = False
         self._consumer_thread: threading.Thread | None = None
-        self.transactions = Transactions(cluster, group, name, producers)
+        self.transactions = Transactions(cluster, group, name, producers, outputs, clock)
+        self.fits = self.transactions.fits
         self.lag: dict[str, int] = {}  # messages of this worker's partitions still to be consumed, by topic
         self._lag_at = time.monotonic()
         self._rewind_due = True
@@ -143,6 +133,11 @@ class ExactlyOnce:
     def answered(self, batches: list[Batch], outputs: list[Out]) -> None:
         """Everything that these batches give rise to: goes out with their offsets, or not at all."""
         self._outputs.put((batches, outputs))
+
+    def failed(self, session: Session, error: Exception) -> None:
+        """What the agent held of this session cannot be answered now: it is read again, at once."""
+        self._log.error("agent failed", exc_info=error)
+        self._fail(session, f"agent failed: {error}")
 
     def _thread(self, work: Callable[[], None], name: str) -> threading.Thread:
         thread = threading.Thread(target=self._guarded, args=(work,), daemon=True, name=f"{self.group}-{name}")
@@ -436,6 +431,9 @@ class ExactlyOnce:
             return
         session.done += len(batches)
         self._progress = time.monotonic()
+        for out in outputs:
+            if out.counter is not None:
+                out.counter.inc()
         self.committed(batches)
 
     def _fail(self, session: Session, why: str, *, transaction_failed: bool = False) -> None:
@@ -444,109 +442,6 @@ class ExactlyOnce:
         if transaction_failed:
             self.transactions.rebuild(self._guarded)
         self._rewind_due = True
-
-
-class Transactions:
-    """The transactional producers of one worker and group. Call `commit` and `ensure` with `lock` held by nobody else."""
-
-    def __init__(self, cluster: Cluster, group: str, name: str, count: int) -> None:
-        self.cluster, self.group, self.name, self.count = cluster, group, name, count
-        self.lock = threading.RLock()  # held while a transaction is in flight, or producers are being made
-        self._producers: list[Producer] = []
-        self._turn = 0
-        self._since = 0.0
-
-    def ready(self) -> bool:
-        return bool(self._producers)
-
-    def hanging_for(self) -> float:
-        """Seconds since the transaction in flight began; 0 without one."""
-        since = self._since
-        return time.monotonic() - since if since else 0.0
-
-    def ensure(self, patience_s: float = 10) -> None:
-        """Producers that are ready; waits for a transaction in flight. KafkaException where there are none in time."""
-        # whoever holds the lock may be making producers, for as long as a broker is away
-        if not self.lock.acquire(timeout=-1 if patience_s == float("inf") else patience_s):
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the producers are being made"))
-        try:
-            if not self._producers:
-                self._producers = self._all_made(patience_s)
-        finally:
-            self.lock.release()
-
-    def _all_made(self, patience_s: float) -> list[Producer]:
-        with concurrent.futures.ThreadPoolExecutor(self.count) as pool:
-            making = [pool.submit(self._made, name, patience_s) for name in self._ids(self.name)]
-        if failed := [each.exception() for each in making if each.exception() is not None]:
-            for each in making:
-                if each.exception() is None:
-                    _bury(each.result())
-            raise cast(BaseException, failed[0])
-        return [each.result() for each in making]
-
-    def rebuild(self, guarded: Callable[[Callable[[], None]], None]) -> None:
-        """New producers under the same ids, made in a side thread: init_transactions ends what is open."""
-        for producer in self._producers:
-            _bury(producer)
-        self._producers = []
-        patiently = partial(self.ensure, float("inf"))  # a broker that is away comes back, however late
-        threading.Thread(target=guarded, args=(patiently,), daemon=True, name=f"{self.group}-producers").start()
-
-    def fence(self, name: str) -> None:
-        """Ends whatever a dead worker of this name left open."""
-        for transactional_id in self._ids(name):
-            _bury(self._made(transactional_id, patience_s=5))
-
-    def commit(self, ends: dict[Place, int], outputs: list[Out], metadata: Any) -> None:
-        """Outputs and offsets in one transaction. KafkaException: nobody knows; make new producers and read again."""
-        producer = self._producers[self._turn % len(self._producers)] if self._producers else None
-        if producer is None:
-            raise KafkaException(KafkaError(KafkaError._STATE, "the producers are being made"))
-        self._since = time.monotonic()
-        try:
-            producer.begin_transaction()
-            for out in outputs:
-                producer.produce(out.topic, out.value, out.key, out.partition, headers=[*(out.headers or ()), SCHEMA])
-            producer.send_offsets_to_transaction(
-                [TopicPartition(topic, partition, end, self.name) for (topic, partition), end in ends.items()],
-                metadata,
-                CALL_S,
-            )
-            producer.commit_transaction(CALL_S)
-        finally:
-            self._since = 0.0
-        self._turn += 1
-
-    def _ids(self, name: str) -> list[str]:
-        return [f"{self.group}-{name}-{number}" for number in range(self.count)]
-
-    def _made(self, transactional_id: str, patience_s: float) -> Producer:
-        until = time.monotonic() + patience_s
-        while True:
-            producer = self.cluster.producer(
-                transactional_id=transactional_id,
-                transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
-                linger_ms=0,
-                retry_backoff_ms=1,
-                retry_backoff_max_ms=20,
-                message_timeout_ms=TRANSACTION_TIMEOUT_MS,
-            )
-            try:
-                producer.list_topics(timeout=5)  # connected first: the coordinator look-up would wait for a timer
-                producer.init_transactions(5)
-                return producer
-            except KafkaException as error:
-                _bury(producer)
-                if time.monotonic() > until:
-                    raise
-                log.warning("init_transactions failed", transactional_id=transactional_id, error=str(error))
-                time.sleep(0.1)
-
-
-def _bury(producer: Producer) -> None:
-    # The last reference dies in another thread: destroying a producer may block for as long as its time-outs.
-    threading.Thread(target=lambda dead: dead.purge(), args=(producer,), daemon=True).start()
 
 
 def _generation(metadata: Any) -> int:

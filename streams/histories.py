@@ -22,7 +22,7 @@ from models.events import Movie, Profile, Rating, Watch
 from models.history import Histories, Ids
 from streams import metrics, snapshots
 from streams.clients import Cluster
-from streams.messages import Place, kafka_ms
+from streams.messages import Place, kafka_ms, source
 from streams.tail import Ends, Followed, Identity, Tail
 
 log = structlog.get_logger()
@@ -250,6 +250,8 @@ def _parsed(messages: list[Message], parse: Callable[[Message], Watch | Rating])
             events.append(parse(message))
         except BadMessage:
             continue  # a dead letter of the agent on this topic
+        except Exception:  # the agent's dead letter says internal_error
+            log.exception("an event cannot be read", **msgspec.structs.asdict(source(message)))
     return events
 
 
@@ -274,4 +276,6 @@ def _changes(
                 changes.append((id_of(record), record))
         except BadMessage:
             continue  # a dead letter of the agent on this topic
+        except Exception:  # the agent's dead letter says internal_error
+            log.exception("a record cannot be read", **msgspec.structs.asdict(source(message)))
     return changes

@@ -19,6 +19,7 @@ IN_WORDS: Mapping[str, str] = {
     "model_failed": "the model could not answer: popular movies that this user has not seen",
     "history_behind": "the newest events could not be read in time: popular movies",
     "deadline_passed": "the request had waited too long: popular movies that this user has not seen",
+    "overloaded": "the worker had too much to do: popular movies that this user has not seen",
     "filled_from_popular": "the model knows fewer such movies: newer ones fill the list, with score 0",
 }
 

@@ -1,7 +1,7 @@
 """Creates the contract's topics where they are missing, and reports where an existing one differs. Changes none."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -91,6 +91,25 @@ def differences(cluster: Cluster, applied: Applied) -> list[Difference]:
         if name in _AS_REQUESTS and requests is not None and partitions < len(requests.partitions):
             found.append(Difference(real, "partitions", str(partitions), f"at least {len(requests.partitions)}"))
         found += _settings_that_differ(admin, real, topic)
+    return found
+
+
+MAX_MESSAGE_BYTES = 1_048_588  # Kafka's own default
+
+
+def max_message_bytes(cluster: Cluster, names: Sequence[str]) -> dict[str, int]:
+    """How large a batch of records each of these topics takes; Kafka's default where we may not ask."""
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+    admin = cluster.admin()
+    found = {}
+    for resource, described in admin.describe_configs(resources).items():
+        try:
+            found[resource.name] = int(described.result(10)["max.message.bytes"].value)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                raise
+            log.warning("the topic does not show its settings", topic=resource.name)
+            found[resource.name] = MAX_MESSAGE_BYTES
     return found
 
 

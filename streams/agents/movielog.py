@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import faust
 import msgspec
+import structlog
 from confluent_kafka import KafkaError, KafkaException, Message
 from faust.types import StreamT
 
@@ -22,10 +23,14 @@ from models.wire import rfc3339
 from streams import metrics
 from streams.channel import Batches
 from streams.clients import Cluster
+from streams.clock import BrokerClock
 from streams.dead_letters import dead_letter
-from streams.exactly_once import Batch, ExactlyOnce, Out
+from streams.exactly_once import Batch, ExactlyOnce
 from streams.histories import Known
-from streams.messages import kafka_ms, offset, partition, topic
+from streams.messages import kafka_ms, offset, partition, source, topic
+from streams.transactions import Out
+
+log = structlog.get_logger()
 
 BATCH_SIZE = 2_000
 LINE_HEADER = "movielog"  # topic-partition-offset of the line: a fold counts a line once
@@ -35,7 +40,14 @@ class Movielog:
     """Lines in, events and dead letters out. One for each worker."""
 
     def __init__(
-        self, cluster: Cluster, applied: Applied, known: Known, *, name: str, on_fatal: Callable[[], None]
+        self,
+        cluster: Cluster,
+        applied: Applied,
+        known: Known,
+        *,
+        name: str,
+        clock: BrokerClock,
+        on_fatal: Callable[[], None],
     ) -> None:
         self._known = known
         self._limits = applied.config.events.limits()
@@ -49,6 +61,8 @@ class Movielog:
             topics=[applied.topic("movielog")],
             name=name,
             batch_size=BATCH_SIZE,
+            outputs=[self._dead_letters],
+            clock=clock,
             feed=lambda batch: self.channel.feed(batch),  # noqa: PLW0108 - the channel comes with the app
             on_fatal=on_fatal,
         )
@@ -63,9 +77,10 @@ class Movielog:
             async for batch in stream:
                 try:
                     outputs = await loop.run_in_executor(self.pool, self.publish, batch.messages)
-                except KafkaException:
-                    continue  # not acknowledged: the consumer misses this batch's number and begins again before it
-                self.pipe.answered([batch], outputs)
+                except Exception as error:  # noqa: BLE001 - not acknowledged, for instance: logged, and read again
+                    self.pipe.failed(batch.session, error)
+                else:
+                    self.pipe.answered([batch], outputs)
 
     def publish(self, messages: Sequence[Message]) -> list[Out]:
         """Publishes the events of some lines, waits until they are acknowledged; the dead letters of the others."""
@@ -78,9 +93,9 @@ class Movielog:
 
         for message in messages:
             try:
-                record = movielog.parse(message.value() or b"", self._limits, kafka_ms=kafka_ms(message))
+                record = self._parsed(message)
             except BadMessage as error:
-                outputs.append(dead_letter(self._dead_letters, message, error))
+                outputs.append(dead_letter(self._dead_letters, message, error, self.pipe.fits))
                 continue
             metrics.MOVIELOG_LINES.labels(type(record).__name__.lower()).inc()
             if not isinstance(record, Watch | Rating):
@@ -97,6 +112,16 @@ class Movielog:
         if failed or len(self._producer):
             raise KafkaException(failed[0] if failed else KafkaError(KafkaError._TIMED_OUT))
         return outputs
+
+    def _parsed(self, message: Message) -> movielog.Record:
+        """What the line says; BadMessage, whatever went wrong."""
+        try:
+            return movielog.parse(message.value() or b"", self._limits, kafka_ms=kafka_ms(message))
+        except BadMessage:
+            raise
+        except Exception as error:
+            log.exception("a line cannot be read", **msgspec.structs.asdict(source(message)))
+            raise BadMessage("internal_error", f"{type(error).__name__} while it was read") from error
 
 
 def _event(record: Watch | Rating) -> bytes:

@@ -10,8 +10,8 @@ import asyncio
 import concurrent.futures
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import faust
 import numpy as np
@@ -29,27 +29,46 @@ from models.world import World
 from streams import metrics
 from streams.channel import Batches
 from streams.clients import Cluster
+from streams.clock import BrokerClock
 from streams.dead_letters import dead_letter
-from streams.exactly_once import Batch, ExactlyOnce, Out
+from streams.exactly_once import Batch, ExactlyOnce
 from streams.histories import Known
 from streams.messages import Place, kafka_ms, offset, partition, source
 from streams.outcomes import LiveOutcomes
 from streams.reload import Worlds
 from streams.tail import Followed, Tail
+from streams.transactions import Out
 
 log = structlog.get_logger()
 
 HOUR_MS = 3_600_000
 PRODUCERS = 3
+ENTRIES_AT_ONCE = 200  # 4,808 bytes
 
 
 @dataclass(slots=True)
 class Tally:
     """What is counted once the batch is committed: never before, since a batch may be read again."""
 
-    answers: list[tuple[str, str, str, int]]  # model version, variant, outcome, the request's Kafka time
+    answers: list[tuple[str, str, str, int]] = field(default_factory=list)
+    """Model version, variant, outcome, the request's Kafka time."""
     repeated: int = 0
     decisions: list[Decision] = field(default_factory=list)
+
+    def add(self, other: "Tally") -> None:
+        self.answers += other.answers
+        self.repeated += other.repeated
+        self.decisions += other.decisions
+
+
+@dataclass(slots=True)
+class Parsed:
+    """What some batches hold: questions for a model, outputs for all else, ids to remember (partition, id, content, offset)."""
+
+    questions: list[tuple[Question, Message]] = field(default_factory=list)
+    outputs: list[Out] = field(default_factory=list)
+    entries: list[tuple[int, int, int, int]] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
 
 
 class Requests:
@@ -63,9 +82,10 @@ class Requests:
         outcomes: LiveOutcomes,
         *,
         name: str,
+        clock: BrokerClock,
         on_fatal: Callable[[], None],
     ) -> None:
-        self.known, self.outcomes = known, outcomes
+        self.known, self.outcomes, self.clock = known, outcomes, clock
         self.worlds: Worlds  # set once the histories have caught up
         self.topics = {
             name: applied.topic(name) for name in ("recommendations", "provenance", "dead-letters", "canarec-answered")
@@ -78,6 +98,8 @@ class Requests:
             topics=[applied.topic("recommendation-requests")],
             name=name,
             batch_size=applied.config.serving.batch_size,
+            outputs=list(self.topics.values()),
+            clock=clock,
             producers=PRODUCERS,
             feed=lambda batch: self.channel.feed(batch),  # noqa: PLW0108 - the channel comes with the app
             consumed=known.ends,
@@ -97,23 +119,49 @@ class Requests:
                 # all that waits is scored in one call; what a closed session left behind is dropped, it is read again
                 batches = [b for b in (batch, *channel.waiting()) if b.session.open]
                 if batches and all(b.session is batches[-1].session for b in batches):
-                    outputs = await loop.run_in_executor(self.pool, self.answer, batches)
-                    self.pipe.answered(batches, outputs)
+                    try:
+                        outputs = await loop.run_in_executor(self.pool, self.answer, batches)
+                    except Exception as error:  # noqa: BLE001 - logged, and read again
+                        self.pipe.failed(batch.session, error)
+                    else:
+                        self.pipe.answered(batches, outputs)
 
     def answer(self, batches: Sequence[Batch]) -> list[Out]:
         """Answers, records, dead letters and the memory of ids for the requests of some batches. Never raises for a request."""
+        try:
+            return self._answer(batches)
+        except Exception:
+            log.exception("a batch failed, its requests are answered one by one")
+        outputs: list[Out] = []
+        tally = Tally()
+        for batch, message in [(b, m) for b in batches for m in b.messages]:
+            alone = replace(batch, messages=[message])
+            try:
+                outputs += self._answer([alone])
+            except Exception as error:  # whatever it is, it must not keep the others from their answers
+                where = source(message)
+                log.exception("a request cannot be answered", partition=where.partition, offset=where.offset)
+                refused = BadMessage("internal_error", f"{type(error).__name__} while it was answered")
+                outputs += self._answer([alone], refused)
+            tally.add(alone.tally)
+        batches[0].tally = tally
+        return outputs
+
+    def _answer(self, batches: Sequence[Batch], refused: BadMessage | None = None) -> list[Out]:
+        """The same, where nothing unforeseen happens. `refused`: why none of them may be answered by a model."""
         world = self.worlds.current
-        questions, outputs, tally, entries = self._parse(batches, world)
+        parsed = self._parse(batches, world, refused)
+        questions, tally = [q for q, _ in parsed.questions], parsed.tally
         # the last batch's ends: they were asked for after its last request had been consumed
         behind = bool(questions) and not self.known.caught_up(batches[-1].context)
         cut = self.known.cut([q.request.user_id for q in questions], behind=behind)
         begun = time.perf_counter()
-        decisions = decide(questions, cut, world, _now_ms())
+        tally.decisions = decide(questions, cut, world, self.clock.now_ms())
         metrics.SCORING.observe(time.perf_counter() - begun)
         metrics.BATCH.observe(len(questions))
-        now_ms = _now_ms()
-        for decision in decisions:
-            question = decision.question
+        now_ms = self.clock.now_ms()
+        outputs = parsed.outputs
+        for decision, (question, message) in zip(tally.decisions, parsed.questions, strict=True):
             if decision.failure:
                 log.error(
                     "model failed",
@@ -123,58 +171,79 @@ class Requests:
                     partition=question.source.partition,
                     error=decision.failure,
                 )
-            outputs += self._both(records(decision, cut, world, now_ms), question.request.user_id, question.source)
-            tally.answers.append((decision.version, decision.variant, decision.status, question.kafka_ms))
-        tally.decisions = decisions
-        outputs += self._memory(batches, entries)
+            both = self._both(records(decision, cut, world, now_ms), question.request.user_id, question.source)
+            if all(map(self.pipe.fits, both)):
+                outputs += both
+                tally.answers.append((decision.version, decision.variant, decision.status, question.kafka_ms))
+            else:
+                size = max(len(out.value or b"") for out in both)
+                outputs += self._refused(
+                    message,
+                    BadMessage("answer_too_large", f"an answer or record of {size} bytes: its topic takes less"),
+                    question.request.request_id,
+                    question.request.user_id,
+                    world,
+                    tally,
+                )
+        outputs += self._memory(batches, parsed.entries)
         batches[0].tally = tally
         return outputs
 
-    def _parse(
-        self, batches: Sequence[Batch], world: World
-    ) -> tuple[list[Question], list[Out], Tally, list[tuple[int, int, int, int]]]:
-        """Questions that a model may answer; rejections and dead letters of the others; the ids to remember."""
-        questions: list[Question] = []
-        outputs: list[Out] = []
-        tally = Tally([])
-        entries: list[tuple[int, int, int, int]] = []  # partition, id, content, offset
-        nothing_read = None
+    def _parse(self, batches: Sequence[Batch], world: World, refused: BadMessage | None) -> "Parsed":
+        """What a model may answer; rejections and dead letters of the rest."""
+        parsed = Parsed()
         for message in (m for batch in batches for m in batch.messages):
             where = source(message)
             at = kafka_ms(message)
-            refused, request, request_id = None, None, None
+            error, request, request_id = refused, None, None
             try:
                 request = wire.request(message.value())
                 request_id, named = request.request_id, repeats.digest(request)
-                check(request, world)
-            except BadMessage as error:
-                refused = error
+                if refused is None:
+                    check(request, world)
+            except BadMessage as found:
+                error = refused or found
                 if request is None:
                     request_id = wire.readable_request_id(message.value())
                     named = repeats.digest_unreadable(request_id or "", message.value() or b"")
             if request_id is not None:
-                verdict = self.answered.judge(named, where, at or _now_ms(), batches[0].session.notes)
+                verdict = self.answered.judge(named, where, at or self.clock.now_ms(), batches[0].session.notes)
                 if verdict != "new":
+                    parsed.tally.repeated += 1
                     if verdict == "conflicting":
-                        refused = BadMessage(
-                            "conflicting_repeat", f"request_id {request_id!r} was answered for another question before"
-                        )
-                        outputs.append(dead_letter(self.topics["dead-letters"], message, refused))
-                    tally.repeated += 1
+                        told = f"request_id {request_id!r} was answered for another question before"
+                        parsed.outputs.append(self._dead(message, BadMessage("conflicting_repeat", told)))
                     continue
-                entries.append((where.partition, *named, where.offset))
-            if refused is None and request is not None:
-                questions.append(Question(request, where, at))
+                parsed.entries.append((where.partition, *named, where.offset))
+            if error is None and request is not None:
+                parsed.questions.append((Question(request, where, at), message))
                 continue
-            assert refused is not None
-            outputs.append(dead_letter(self.topics["dead-letters"], message, refused))
-            if request_id is not None:
-                nothing_read = nothing_read or self.known.cut([])
-                user_id = request.user_id if request else wire.readable_user_id(message.value())
-                both = rejection(request_id, user_id, where, at, refused.reason, nothing_read.offsets, world, _now_ms())
-                outputs += self._both(both, user_id, where)
-                tally.answers.append(("none", "none", "rejected", at))
-        return questions, outputs, tally, entries
+            assert error is not None
+            user_id = request.user_id if request else wire.readable_user_id(message.value())
+            parsed.outputs += self._refused(message, error, request_id, user_id, world, parsed.tally)
+        return parsed
+
+    def _refused(
+        self,
+        message: Message,
+        error: BadMessage,
+        request_id: str | None,
+        user_id: str | None,
+        world: World,
+        tally: "Tally",
+    ) -> list[Out]:
+        """A dead letter; where the request has a readable id, also an answer with the reason and its record."""
+        outputs = [self._dead(message, error)]
+        if request_id is not None:
+            where, at = source(message), kafka_ms(message)
+            offsets = self.known.cut([]).offsets
+            both = rejection(request_id, user_id, where, at, error.reason, offsets, world, self.clock.now_ms())
+            outputs += self._both(both, user_id, where)
+            tally.answers.append(("none", "none", "rejected", at))
+        return outputs
+
+    def _dead(self, message: Message, error: BadMessage) -> Out:
+        return dead_letter(self.topics["dead-letters"], message, error, self.pipe.fits)
 
     def _both(self, records: tuple[bytes, bytes], user_id: str | None, source: Source) -> tuple[Out, Out]:
         """An answer and its record, to the partitions with the request's number: the next owner finds them there."""
@@ -185,20 +254,17 @@ class Requests:
             Out(self.topics["provenance"], record, key, source.partition),
         )
 
-    def _memory(self, batches: Sequence[Batch], entries: list[tuple[int, int, int, int]]) -> list[Out]:
+    def _memory(self, batches: Sequence[Batch], entries: Sequence[tuple[int, int, int, int]]) -> list[Out]:
         """For each partition of the batches: how far it is answered, and which ids were."""
         ends = {partition(m): offset(m) + 1 for batch in batches for m in batch.messages}
         return [
-            Out(
-                self.topics["canarec-answered"],
-                repeats.packed(end, (entry[1:] for entry in entries if entry[0] == number)),
-                partition=number,
-            )
+            Out(self.topics["canarec-answered"], repeats.packed(end, some), partition=number)
             for number, end in ends.items()
+            for some in _chunks([entry[1:] for entry in entries if entry[0] == number])
         ]
 
     def _count(self, batches: Sequence[Batch]) -> None:
-        now_ms = _now_ms()
+        now_ms = self.clock.now_ms()
         outcomes: Counter[tuple[str, str, str]] = Counter()
         for tally in (b.tally for b in batches if b.tally is not None):
             metrics.REPEATED.inc(tally.repeated)
@@ -281,8 +347,9 @@ class Answered:
             self.repeats.remember_all(entries, number, at)
 
 
+def _chunks(entries: Sequence[tuple[int, int, int]]) -> Iterable[Sequence[tuple[int, int, int]]]:
+    """So many at a time that any topic takes them; once nothing where there are none."""
+    return (entries[at : at + ENTRIES_AT_ONCE] for at in range(0, max(1, len(entries)), ENTRIES_AT_ONCE))
+
+
 _LAST = 64  # control records and aborted messages take offsets too
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

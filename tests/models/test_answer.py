@@ -223,7 +223,11 @@ def test_each_fallback_says_why_and_gives_popular_movies_not_yet_seen(small, nam
 def test_every_reason_of_a_fallback_has_its_situation():
     from typing import get_args
 
-    covered = {name.split(",")[0].split()[0] for name in SITUATIONS} | {"model_failed", "filled_from_popular"}
+    covered = {name.split(",")[0].split()[0] for name in SITUATIONS} | {
+        "model_failed",
+        "filled_from_popular",
+        "overloaded",
+    }
     assert covered == set(get_args(AnswerReason))
 
 
@@ -248,6 +252,20 @@ def test_a_new_movie_is_in_fallback_lists(small):
 def test_a_request_just_in_time_is_not_late(small):
     assert one(small, small.world(ALL_STABLE), age_ms=60_000).status == "ok"
     assert one(small, small.world({"serving": {"deadline_ms": 2}}), age_ms=3).reason == "deadline_passed"
+
+
+def test_without_shedding_an_old_request_in_time_gets_its_own_list(small):
+    assert one(small, small.world(ALL_STABLE), age_ms=59_000).status == "ok"
+
+
+def test_with_shedding_what_waited_longer_gets_popular_movies(small):
+    world = small.world({"serving": {"shed_after_ms": 500}})
+    assert [one(small, world, age_ms=age).reason for age in (500, 501)] == [None, "overloaded"]
+
+
+def test_past_its_deadline_a_request_is_not_called_shed(small):
+    world = small.world({"serving": {"shed_after_ms": 500, "deadline_ms": 1_000}})
+    assert one(small, world, age_ms=1_001).reason == "deadline_passed"
 
 
 @pytest.mark.parametrize("wanted", [("Even",), ("EVEN",), ("even",)])

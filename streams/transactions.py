@@ -1,0 +1,163 @@
+"""Transactional producers: outputs and consumed offsets go out together or not at all (KIP-98, KIP-447)."""
+
+import concurrent.futures
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+import structlog
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer, TopicPartition
+from prometheus_client import Counter
+
+from streams import topics
+from streams.clients import Cluster
+from streams.clock import BrokerClock
+from streams.messages import Place
+
+log = structlog.get_logger()
+
+TRANSACTION_TIMEOUT_MS = 5_000
+CALL_S = 4.0  # one call inside a transaction; after a time-out nobody knows what happened: never repeat it
+SCHEMA: tuple[str, str | bytes | None] = ("schema", b"1")  # header of every message: the version of its fields
+RECORD_BYTES = 256  # what a record and its batch take beside key, value and headers, generously
+RECORD_BATCH_BYTES = 1_000_000  # librdkafka's own default
+
+
+class Out(NamedTuple):
+    """One message to produce. `partition` −1 lets the partitioner choose by key. `counter` counts it once it is committed."""
+
+    topic: str
+    value: bytes | None
+    key: bytes | None = None
+    partition: int = -1
+    headers: list[tuple[str, str | bytes | None]] | None = None
+    counter: Counter | None = None
+
+
+class Transactions:
+    """The transactional producers of one worker and group. Call `commit` and `ensure` with `lock` held by nobody else.
+
+    `outputs` are the topics that it writes. The broker's clock is learned from the messages that it stamps.
+    """
+
+    def __init__(
+        self, cluster: Cluster, group: str, name: str, count: int, outputs: Sequence[str], clock: BrokerClock
+    ) -> None:
+        self.cluster, self.group, self.name, self.count = cluster, group, name, count
+        self.outputs, self.clock = outputs, clock
+        self._limits = dict.fromkeys(outputs, topics.MAX_MESSAGE_BYTES)
+        self.lock = threading.RLock()  # held while a transaction is in flight, or producers are being made
+        self._producers: list[Producer] = []
+        self._turn = 0
+        self._since = 0.0
+
+    def ready(self) -> bool:
+        return bool(self._producers)
+
+    def hanging_for(self) -> float:
+        """Seconds since the transaction in flight began; 0 without one."""
+        since = self._since
+        return time.monotonic() - since if since else 0.0
+
+    def ensure(self, patience_s: float = 10) -> None:
+        """Producers that are ready; waits for a transaction in flight. KafkaException where there are none in time."""
+        # whoever holds the lock may be making producers, for as long as a broker is away
+        if not self.lock.acquire(timeout=-1 if patience_s == float("inf") else patience_s):
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the producers are being made"))
+        try:
+            if not self._producers:
+                self._producers = self._all_made(patience_s)
+        finally:
+            self.lock.release()
+
+    def fits(self, out: Out) -> bool:
+        """Its topic takes a message of this size."""
+        size = len(out.value or b"") + len(out.key or b"") + RECORD_BYTES
+        size += sum(len(name) + len(value or b"") + 4 for name, value in out.headers or ())
+        return size <= self._limits[out.topic]
+
+    def _all_made(self, patience_s: float) -> list[Producer]:
+        self._limits = topics.max_message_bytes(self.cluster, self.outputs)
+        with concurrent.futures.ThreadPoolExecutor(self.count) as pool:
+            making = [pool.submit(self._made, name, patience_s) for name in self._ids(self.name)]
+        if failed := [each.exception() for each in making if each.exception() is not None]:
+            for each in making:
+                if each.exception() is None:
+                    _bury(each.result())
+            raise cast(BaseException, failed[0])
+        return [each.result() for each in making]
+
+    def rebuild(self, guarded: Callable[[Callable[[], None]], None]) -> None:
+        """New producers under the same ids, made in a side thread: init_transactions ends what is open."""
+        for producer in self._producers:
+            _bury(producer)
+        self._producers = []
+        patiently = partial(self.ensure, float("inf"))  # a broker that is away comes back, however late
+        threading.Thread(target=guarded, args=(patiently,), daemon=True, name=f"{self.group}-producers").start()
+
+    def fence(self, name: str) -> None:
+        """Ends whatever a dead worker of this name left open."""
+        for transactional_id in self._ids(name):
+            _bury(self._made(transactional_id, patience_s=5))
+
+    def commit(self, ends: dict[Place, int], outputs: list[Out], metadata: Any) -> None:
+        """Outputs and offsets in one transaction. KafkaException: nobody knows; make new producers and read again."""
+        producer = self._producers[self._turn % len(self._producers)] if self._producers else None
+        if producer is None:
+            raise KafkaException(KafkaError(KafkaError._STATE, "the producers are being made"))
+        self._since = time.monotonic()
+        try:
+            producer.begin_transaction()
+            for number, out in enumerate(outputs):
+                headers = [*(out.headers or ()), SCHEMA]
+                # the last one's stamp tells the broker's time: it waits for nothing but the broker
+                told = partial(self._stamped, self.clock.local_ms()) if number == len(outputs) - 1 else None
+                producer.produce(out.topic, out.value, out.key, out.partition, on_delivery=told, headers=headers)
+            producer.send_offsets_to_transaction(
+                [TopicPartition(topic, partition, end, self.name) for (topic, partition), end in ends.items()],
+                metadata,
+                CALL_S,
+            )
+            producer.commit_transaction(CALL_S)
+        finally:
+            self._since = 0.0
+        self._turn += 1
+
+    def _stamped(self, sent_ms: float, error: KafkaError | None, message: Message) -> None:
+        kind, at = message.timestamp()
+        if error is None and kind == TIMESTAMP_LOG_APPEND_TIME:
+            self.clock.learn(at, sent_ms, self.clock.local_ms())
+
+    def _ids(self, name: str) -> list[str]:
+        return [f"{self.group}-{name}-{number}" for number in range(self.count)]
+
+    def _made(self, transactional_id: str, patience_s: float) -> Producer:
+        until = time.monotonic() + patience_s
+        while True:
+            producer = self.cluster.producer(
+                transactional_id=transactional_id,
+                transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+                linger_ms=0,
+                # a batch of records that its topic does not take is refused as a whole, however small each of them is
+                batch_size=max(RECORD_BYTES, min(RECORD_BATCH_BYTES, min(self._limits.values()) - RECORD_BYTES)),
+                retry_backoff_ms=1,
+                retry_backoff_max_ms=20,
+                message_timeout_ms=TRANSACTION_TIMEOUT_MS,
+            )
+            try:
+                producer.list_topics(timeout=5)  # connected first: the coordinator look-up would wait for a timer
+                producer.init_transactions(5)
+                return producer
+            except KafkaException as error:
+                _bury(producer)
+                if time.monotonic() > until:
+                    raise
+                log.warning("init_transactions failed", transactional_id=transactional_id, error=str(error))
+                time.sleep(0.1)
+
+
+def _bury(producer: Producer) -> None:
+    # The last reference dies in another thread: destroying a producer may block for as long as its time-outs.
+    threading.Thread(target=lambda dead: dead.purge(), args=(producer,), daemon=True).start()
