@@ -35,7 +35,7 @@ test-quick: $(READY) ## the tests that need no broker
 	@exec $(BIN)/python -m pytest tests --ignore=tests/broker --ignore=tests/chaos
 
 chaos: $(READY) ## faults under traffic: workers and brokers killed, paused, away; minutes (a short form is in `make test`)
-	@exec $(BIN)/python -m pytest tests/chaos
+	@exec $(BIN)/python -m pytest tests/chaos -m chaos
 
 .PHONY: bench bench-all
 bench: $(READY) ## canarec beside its peers in one run, and scoring alone; 20 minutes [ARGS="--burst 6000 --rounds 1": 3]

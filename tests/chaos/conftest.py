@@ -50,6 +50,10 @@ def pytest_collection_modifyitems(config, items):
         if HERE in item.path.parents:
             item.add_marker("chaos")
             item.add_marker(pytest.mark.timeout(1200 if _asked_for(config) else 240))
+    if not _asked_for(config):
+        left_out = [item for item in items if "full" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_generate_tests(metafunc):
@@ -74,6 +78,11 @@ def _asked_for(config):
 def long(pytestconfig):
     """Whether the full form was asked for."""
     return _asked_for(pytestconfig)
+
+
+@pytest.fixture
+def full():
+    """For a test that is part of the full form only."""
 
 
 class Faulty(broker_tests.Installation):

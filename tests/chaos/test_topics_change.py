@@ -2,6 +2,7 @@
 
 import time
 
+import pytest
 from confluent_kafka import TopicPartition
 
 from streams import topics
@@ -105,3 +106,19 @@ def letters(faulty):
     topic = faulty.applied.topic("watch-events")
     sources = [letter["source"] for _, letter in faulty.all_messages("dead-letters")]
     return [{"partition": s["partition"], "offset": s["offset"]} for s in sources if s["topic"] == topic]
+
+
+@pytest.mark.usefixtures("full")
+def test_the_request_topic_made_anew(install, traffic):
+    """Its offsets begin again: what was answered of the old topic says nothing about them."""
+    faulty = install()
+    faulty.publish_world()
+    faulty.staff(2)
+    with traffic(faulty) as requests:
+        requests.flow(2)
+        requests.finish("before the request topic is made anew")
+    make_anew(faulty, "recommendation-requests")
+    faulty.mark()
+    with traffic(faulty) as requests:
+        requests.flow(2)
+        requests.finish("the request topic made anew")

@@ -60,6 +60,17 @@ def terminated(faulty, requests):
     requests.flow(1)
 
 
+def terminated_while_joining(faulty, requests):
+    """Its group knows of it, and it does not know its group yet."""
+    faulty.staff(1)
+    joining = faulty.start_worker()
+    faulty.wait(lambda: "worker answers" in faulty.log_of(joining), "a worker that is about to join")
+    time.sleep(random.uniform(0.02, 0.3))
+    requests.fault("SIGTERM while joining", aim_s=1)
+    ends(joining, joining.terminate)
+    requests.flow(1)
+
+
 def group_terminated(faulty, requests):
     worker = random.choice(faulty.staff(2))
     requests.fault("SIGTERM for the group", aim_s=1)
@@ -124,6 +135,7 @@ FULL = {
     machine_paused: 3,
     only_worker_paused: 2,
     terminated: 5,
+    terminated_while_joining: 8,
     group_terminated: 5,
     group_interrupted_twice: 5,
     terminated_again: 2,
