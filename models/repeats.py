@@ -5,9 +5,9 @@ An id's own message is not its repetition: read again after a rewind, it comes f
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,23 +34,36 @@ class Repeats:
 
     def __init__(self, capacity: int, window_ms: int) -> None:
         self.capacity, self.window_ms = capacity, window_ms
-        self._recent: dict[int, tuple[int, int, int, int]] = {}  # id → content, partition, offset, time
+        self._recent: dict[int, _Known] = {}
         self._runs: list[_Run] = []  # newest first
+        # taken at once: a worker's memory does not grow with the requests that it has answered
+        self._free = [_Run() for _ in range(capacity // _RUN + 2)]
 
     def __len__(self) -> int:
-        return len(self._recent) + sum(len(run.ids) for run in self._runs)
+        return len(self._recent) + sum(run.length for run in self._runs)
+
+    def judge_all(self, asked: Sequence["Asked"], pending: Pending) -> list[Verdict]:
+        """`judge` for each, in order."""
+        frozen = self._frozen([one.id for one in asked])
+        return [self.judge(*one, pending, frozen) for one in asked]
 
     def judge(
-        self, entry: tuple[int, int], partition: int, offset: int, now_ms: int, pending: Pending | None = None
+        self,
+        id_: int,
+        content: int,
+        partition: int,
+        offset: int,
+        now_ms: int,
+        pending: Pending | None = None,
+        frozen: Mapping[int, "_Known"] | None = None,
     ) -> Verdict:
-        """Is the message at this place the first with its id? `entry` is `digest(request)`.
+        """Is the message at this place the first with its id? Id and content are those of `digest(request)`.
 
         A new one is noted in `pending`, what is being answered and not committed yet; without, it counts as answered. What is
         only pending must be forgotten when it cannot be committed any more: else two workers could each leave a request to
         the other.
         """
-        id_, content = entry
-        known = self._find(id_, now_ms)
+        known = self._find(id_, now_ms, self._frozen([id_]) if frozen is None else frozen)
         if known is None and pending is not None:
             known = pending.get(id_)
             if known is None:
@@ -84,41 +97,69 @@ class Repeats:
             self.remember(id_, content, partition, offset, at_ms)
 
     def _drop_committed(self, pending: Pending, now_ms: int) -> None:
-        for id_ in [id_ for id_ in pending if self._find(id_, now_ms) is not None]:
+        frozen = self._frozen(list(pending))
+        for id_ in [id_ for id_ in pending if self._find(id_, now_ms, frozen) is not None]:
             del pending[id_]
 
-    def _find(self, id_: int, now_ms: int) -> tuple[int, int, int] | None:
-        known = self._recent.get(id_)
-        if known is not None:
-            return known[:3] if now_ms - known[3] <= self.window_ms else None
-        for run in self._runs:
-            row = int(np.searchsorted(run.ids, np.uint64(id_)))
-            if row < len(run.ids) and int(run.ids[row]) == id_:
-                if now_ms - int(run.times[row]) > self.window_ms:
-                    return None
-                return int(run.contents[row]), int(run.partitions[row]), int(run.offsets[row])
-        return None
+    def _find(self, id_: int, now_ms: int, frozen: Mapping[int, "_Known"]) -> tuple[int, int, int] | None:
+        known = self._recent.get(id_) or frozen.get(id_)
+        return None if known is None or now_ms - known[3] > self.window_ms else known[:3]
+
+    def _frozen(self, ids: Sequence[int]) -> dict[int, "_Known"]:
+        """What the runs hold of these ids, the newest of each: one search of each run for all of them."""
+        wanted: NDArray[np.uint64] = np.sort(np.fromiter(ids, np.uint64, len(ids)))
+        found: dict[int, _Known] = {}
+        for run in reversed(self._runs):
+            found |= run.found(wanted)
+        return found
 
     def _freeze(self, now_ms: int) -> None:
-        self._runs.insert(0, _Run(self._recent))
+        run = self._free.pop() if self._free else _Run()
+        run.fill(self._recent)
+        self._runs.insert(0, run)
         self._recent = {}
         while len(self._runs) * _RUN > self.capacity + _RUN or (
             self._runs and now_ms - self._runs[-1].newest_ms > self.window_ms
         ):
-            self._runs.pop()
+            self._free.append(self._runs.pop())
+
+
+class Asked(NamedTuple):
+    """A request of which `judge_all` says whether it is new."""
+
+    id: int
+    content: int
+    partition: int
+    offset: int
+    now_ms: int
+
+
+_Known = tuple[int, int, int, int]  # content, partition, offset, time
 
 
 class _Run:
     """Ids that do not change any more, sorted: 34 bytes each."""
 
-    def __init__(self, entries: dict[int, tuple[int, int, int, int]]) -> None:
-        ids: NDArray[np.uint64] = np.fromiter(entries, np.uint64, len(entries))
+    def __init__(self) -> None:
+        self.ids = np.full(_RUN, 0, np.uint64)  # `full` writes: `zeros` would take the memory later, page by page
+        self.rows = np.full(_RUN, 0, [("content", "u8"), ("partition", "i2"), ("offset", "i8"), ("time", "i8")])
+        self.length, self.newest_ms = 0, 0
+
+    def fill(self, entries: Mapping[int, _Known]) -> None:
+        """With other ids, `_RUN` at most."""
+        self.length = len(entries)
+        ids: NDArray[np.uint64] = np.fromiter(entries, np.uint64, self.length)
         order = np.argsort(ids)
-        rows = np.array(list(entries.values()), dtype=[("c", "u8"), ("p", "i2"), ("o", "i8"), ("t", "i8")])[order]
-        self.ids = ids[order]
-        self.contents, self.partitions = rows["c"].copy(), rows["p"].copy()
-        self.offsets, self.times = rows["o"].copy(), rows["t"].copy()
-        self.newest_ms = int(self.times.max())
+        self.ids[: self.length] = ids[order]
+        self.rows[: self.length] = np.array(list(entries.values()), self.rows.dtype)[order]
+        self.newest_ms = int(self.rows["time"][: self.length].max())
+
+    def found(self, wanted: NDArray[np.uint64]) -> dict[int, _Known]:
+        """Those of the sorted ids that it holds."""
+        ids = self.ids[: self.length]
+        at = np.minimum(np.searchsorted(ids, wanted), self.length - 1)
+        hit = ids[at] == wanted
+        return dict(zip(wanted[hit].tolist(), self.rows[at[hit]].tolist(), strict=True))
 
 
 def digest(request: Request) -> tuple[int, int]:

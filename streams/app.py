@@ -6,6 +6,7 @@ that it cannot decompress or a rebalance would lose events or end the worker (do
 
 import asyncio
 import concurrent.futures
+import gc
 import os
 import sys
 import threading
@@ -101,6 +102,7 @@ class Parts:
         """Its turn: what was read is up to date, the rest takes a moment."""
         for pipe in self.pipes:
             pipe.start(loop)
+        gc.freeze()  # what lives as long as the process need not be looked at again and again
         self._answers = True
         metrics.READY.set(1)
         self.turn.tell(ANSWERS)

@@ -42,14 +42,15 @@ class LiveOutcomes:
         )
         known.watched.append(self._watched)
 
-    def answered(self, decision: Decision, now_ms: int) -> None:
-        request = decision.question.request
-        profile = self._known.profiles.get(request.user_id)
-        group = profile.gender if profile else None
+    def answered(self, decisions: Sequence[Decision], now_ms: int) -> None:
         with self._lock:
-            self._outcomes.answered(
-                request.request_id, request.user_id, decision.variant, decision.movies, group, now_ms
-            )
+            for decision in decisions:
+                request = decision.question.request
+                profile = self._known.profiles.get(request.user_id)
+                group = profile.gender if profile else None
+                self._outcomes.answered(
+                    request.request_id, request.user_id, decision.variant, decision.movies, group, now_ms
+                )
 
     def set_horizon(self, horizon_s: int) -> None:
         """Another horizon, for the answers that still wait for theirs too."""

@@ -10,8 +10,9 @@ import asyncio
 import concurrent.futures
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import faust
 import numpy as np
@@ -24,7 +25,7 @@ from models import repeats, wire
 from models.answer import Decision, Question, check, decide, records, rejection
 from models.config import Applied, Serving
 from models.errors import BadMessage
-from models.events import Source
+from models.events import Request, Source
 from models.world import World
 from streams import metrics
 from streams.channel import Batches
@@ -61,13 +62,23 @@ class Tally:
         self.decisions += other.decisions
 
 
+class Read(NamedTuple):
+    """A message and what it says. Without a readable id it is not `asked`; `error`: no model may answer it."""
+
+    message: Message
+    request: Request | None
+    request_id: str | None
+    asked: repeats.Asked | None
+    error: BadMessage | None
+
+
 @dataclass(slots=True)
 class Parsed:
-    """What some batches hold: questions for a model, outputs for all else, ids to remember (partition, id, content, offset)."""
+    """What some batches hold: questions for a model, outputs for all else, ids to remember: partition → (id, content, offset)."""
 
     questions: list[tuple[Question, Message]] = field(default_factory=list)
     outputs: list[Out] = field(default_factory=list)
-    entries: list[tuple[int, int, int, int]] = field(default_factory=list)
+    entries: dict[int, list[tuple[int, int, int]]] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
 
 
@@ -192,36 +203,45 @@ class Requests:
     def _parse(self, batches: Sequence[Batch], world: World, refused: BadMessage | None) -> "Parsed":
         """What a model may answer; rejections and dead letters of the rest."""
         parsed = Parsed()
-        for message in (m for batch in batches for m in batch.messages):
-            where = source(message)
-            at = kafka_ms(message)
-            error, request, request_id = refused, None, None
-            try:
-                request = wire.request(message.value())
-                request_id, named = request.request_id, repeats.digest(request)
-                if refused is None:
-                    check(request, world)
-            except BadMessage as found:
-                error = refused or found
-                if request is None:
-                    request_id = wire.readable_request_id(message.value())
-                    named = repeats.digest_unreadable(request_id or "", message.value() or b"")
-            if request_id is not None:
-                verdict = self.answered.judge(named, where, at or self.clock.now_ms(), batches[0].session.notes)
-                if verdict != "new":
+        read = [self._read(message, world, refused) for batch in batches for message in batch.messages]
+        verdicts = iter(
+            self.answered.judge([one.asked for one in read if one.asked is not None], batches[0].session.notes)
+        )
+        for message, request, request_id, asked, error in read:
+            if asked is not None:
+                if (verdict := next(verdicts)) != "new":
                     parsed.tally.repeated += 1
                     if verdict == "conflicting":
                         told = f"request_id {request_id!r} was answered for another question before"
                         parsed.outputs.append(self._dead(message, BadMessage("conflicting_repeat", told)))
                     continue
-                parsed.entries.append((where.partition, *named, where.offset))
+                parsed.entries.setdefault(asked.partition, []).append((asked.id, asked.content, asked.offset))
             if error is None and request is not None:
-                parsed.questions.append((Question(request, where, at), message))
+                parsed.questions.append((Question(request, source(message), kafka_ms(message)), message))
                 continue
             assert error is not None
             user_id = request.user_id if request else wire.readable_user_id(message.value())
             parsed.outputs += self._refused(message, error, request_id, user_id, world, parsed.tally)
         return parsed
+
+    def _read(self, message: Message, world: World, refused: BadMessage | None) -> "Read":
+        error, request, request_id, value = refused, None, None, message.value()
+        named = (0, 0)
+        try:
+            request = wire.request(value)
+            request_id, named = request.request_id, repeats.digest(request)
+            if refused is None:
+                check(request, world)
+        except BadMessage as found:
+            error = refused or found
+            if request is None:
+                request_id = wire.readable_request_id(value)
+                named = repeats.digest_unreadable(request_id or "", value or b"")
+        asked = None
+        if request_id is not None:
+            at = kafka_ms(message) or self.clock.now_ms()
+            asked = repeats.Asked(*named, partition(message), offset(message), at)
+        return Read(message, request, request_id, asked, error)
 
     def _refused(
         self,
@@ -254,25 +274,25 @@ class Requests:
             Out(self.topics["provenance"], record, key, source.partition),
         )
 
-    def _memory(self, batches: Sequence[Batch], entries: Sequence[tuple[int, int, int, int]]) -> list[Out]:
+    def _memory(self, batches: Sequence[Batch], entries: Mapping[int, Sequence[tuple[int, int, int]]]) -> list[Out]:
         """For each partition of the batches: how far it is answered, and which ids were."""
         ends = {partition(m): offset(m) + 1 for batch in batches for m in batch.messages}
         return [
             Out(self.topics["canarec-answered"], repeats.packed(end, some), partition=number)
             for number, end in ends.items()
-            for some in _chunks([entry[1:] for entry in entries if entry[0] == number])
+            for some in _chunks(entries.get(number, ()))
         ]
 
     def _count(self, batches: Sequence[Batch]) -> None:
         now_ms = self.clock.now_ms()
         outcomes: Counter[tuple[str, str, str]] = Counter()
+        latency = {variant: metrics.LATENCY.labels(variant) for variant in ("stable", "canary", "none")}
         for tally in (b.tally for b in batches if b.tally is not None):
             metrics.REPEATED.inc(tally.repeated)
             for version, variant, outcome, at in tally.answers:
                 outcomes[version, variant, outcome] += 1
-                metrics.LATENCY.labels(variant).observe(max(0, now_ms - at) / 1000)
-            for decision in tally.decisions:
-                self.outcomes.answered(decision, now_ms)
+                latency[variant].observe(max(0, now_ms - at) / 1000)
+            self.outcomes.answered(tally.decisions, now_ms)
         for labels, count in outcomes.items():
             metrics.REQUESTS.labels(*labels).inc(count)
 
@@ -305,9 +325,9 @@ class Answered:
             self.repeats.capacity = serving.repeat_window_ids
             self.repeats.window_ms = int(serving.repeat_window_hours * HOUR_MS)
 
-    def judge(self, named: tuple[int, int], source: Source, now_ms: int, pending: repeats.Pending) -> repeats.Verdict:
+    def judge(self, asked: Sequence[repeats.Asked], pending: repeats.Pending) -> list[repeats.Verdict]:
         with self.tail.lock:
-            return self.repeats.judge(named, source.partition, source.offset, now_ms, pending)
+            return self.repeats.judge_all(asked, pending)
 
     def witness(self, places: Sequence[Place]) -> dict[Place, int]:
         """How far the partitions are answered. What a predecessor left open must have been ended before."""

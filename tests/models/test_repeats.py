@@ -19,54 +19,54 @@ def memory():
 
 
 def test_a_new_id_is_new_and_the_same_place_is_no_repeat(memory):
-    assert memory.judge((1, 10), 0, 5, NOW) == "new"
-    assert memory.judge((1, 10), 0, 5, NOW) == "new"  # read again after a rewind
+    assert memory.judge(1, 10, 0, 5, NOW) == "new"
+    assert memory.judge(1, 10, 0, 5, NOW) == "new"  # read again after a rewind
 
 
 @pytest.mark.parametrize("place", [(0, 6), (1, 5)], ids=["the same partition", "another partition"])
 def test_another_place_is_a_repeat(memory, place):
-    memory.judge((1, 10), 0, 5, NOW)
-    assert memory.judge((1, 10), *place, NOW + 1) == "repeated"
+    memory.judge(1, 10, 0, 5, NOW)
+    assert memory.judge(1, 10, *place, NOW + 1) == "repeated"
 
 
 def test_another_content_conflicts_and_does_not_replace_the_first(memory):
-    memory.judge((1, 10), 0, 5, NOW)
-    assert memory.judge((1, 11), 0, 6, NOW) == "conflicting"
-    assert memory.judge((1, 10), 0, 7, NOW) == "repeated"
+    memory.judge(1, 10, 0, 5, NOW)
+    assert memory.judge(1, 11, 0, 6, NOW) == "conflicting"
+    assert memory.judge(1, 10, 0, 7, NOW) == "repeated"
 
 
 def test_an_id_is_forgotten_when_the_window_is_over(memory):
-    memory.judge((1, 10), 0, 5, NOW)
-    assert memory.judge((1, 10), 0, 6, NOW + WINDOW) == "repeated"
-    assert memory.judge((1, 10), 0, 7, NOW + WINDOW + 1) == "new"
-    assert memory.judge((1, 10), 0, 8, NOW + WINDOW + 2) == "repeated"  # of the newer one
+    memory.judge(1, 10, 0, 5, NOW)
+    assert memory.judge(1, 10, 0, 6, NOW + WINDOW) == "repeated"
+    assert memory.judge(1, 10, 0, 7, NOW + WINDOW + 1) == "new"
+    assert memory.judge(1, 10, 0, 8, NOW + WINDOW + 2) == "repeated"  # of the newer one
 
 
 def test_ids_answered_elsewhere_are_known_too(memory):
     _, entries = repeats.unpacked(repeats.packed(8, [(1, 10, 5), (2, 20, 7)]))
     memory.remember_all(entries, 3, NOW)
-    assert memory.judge((1, 10), 3, 5, NOW) == "new"
-    assert memory.judge((1, 10), 4, 5, NOW) == "repeated"
-    assert memory.judge((2, 21), 3, 9, NOW) == "conflicting"
+    assert memory.judge(1, 10, 3, 5, NOW) == "new"
+    assert memory.judge(1, 10, 4, 5, NOW) == "repeated"
+    assert memory.judge(2, 21, 3, 9, NOW) == "conflicting"
 
 
 def test_of_two_places_that_were_answered_at_once_the_first_counts(memory):
     memory.remember(1, 10, 0, 5, NOW)
     memory.remember(1, 10, 1, 9, NOW + 1)
-    assert memory.judge((1, 10), 0, 5, NOW) == "new"
-    assert memory.judge((1, 10), 1, 9, NOW) == "repeated"
+    assert memory.judge(1, 10, 0, 5, NOW) == "new"
+    assert memory.judge(1, 10, 1, 9, NOW) == "repeated"
 
 
 @pytest.mark.parametrize("age", [1, RUN + 1, 3 * RUN], ids=["recent", "in the newest run", "in an old run"])
 def test_an_id_is_known_wherever_it_stands(age):
     memory = Repeats(10 * RUN, WINDOW)
-    memory.judge((7, 70), 2, 1_000_000, NOW)
+    memory.judge(7, 70, 2, 1_000_000, NOW)
     for number in range(age - 1):
         memory.remember(100 + number, 0, 0, number, NOW)
-    assert memory.judge((7, 70), 2, 1_000_000, NOW) == "new"
-    assert memory.judge((7, 70), 2, 1_000_001, NOW) == "repeated"
-    assert memory.judge((7, 71), 2, 1_000_001, NOW) == "conflicting"
-    assert memory.judge((7, 70), 2, 1_000_001, NOW + WINDOW + 1) == "new"
+    assert memory.judge(7, 70, 2, 1_000_000, NOW) == "new"
+    assert memory.judge(7, 70, 2, 1_000_001, NOW) == "repeated"
+    assert memory.judge(7, 71, 2, 1_000_001, NOW) == "conflicting"
+    assert memory.judge(7, 70, 2, 1_000_001, NOW + WINDOW + 1) == "new"
 
 
 def test_memory_is_bounded_by_count_and_the_newest_are_kept():
@@ -76,8 +76,8 @@ def test_memory_is_bounded_by_count_and_the_newest_are_kept():
         memory.remember(number, 0, 0, number, NOW)
         assert number % RUN or len(memory) <= capacity + 2 * RUN
     newest = range(6 * RUN + 10 - capacity, 6 * RUN + 10, 997)
-    assert all(memory.judge((number, 0), 1, 0, NOW) == "repeated" for number in newest)
-    assert memory.judge((0, 0), 1, 0, NOW) == "new"
+    assert all(memory.judge(number, 0, 1, 0, NOW) == "repeated" for number in newest)
+    assert memory.judge(0, 0, 1, 0, NOW) == "new"
 
 
 def test_memory_is_bounded_by_time():
@@ -107,7 +107,7 @@ def test_the_memory_agrees_with_a_plain_dictionary(steps):
             expected, plain[id_] = "new", (content, now)
         else:
             expected = "repeated" if known[0] == content else "conflicting"
-        assert memory.judge((id_, content), partition, offset, now) == expected
+        assert memory.judge(id_, content, partition, offset, now) == expected
 
 
 ASKED = Request("r", "u", 20, ("Crime",), True, 5)
