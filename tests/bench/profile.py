@@ -21,7 +21,7 @@ from tests.bench import machine, peers, report, workload
 from tests.bench.installation import installation, worker_argument
 
 ROOTS = ("streams/", "models/")
-SHOWN, HERTZ, BURST = 40, 250, 20_000
+SHOWN, HERTZ, BURST = 25, 250, 20_000
 NEGLIGIBLE = 0.002  # of a core
 
 
