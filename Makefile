@@ -38,10 +38,10 @@ chaos: $(READY) ## faults under traffic: workers and brokers killed, paused, awa
 	@exec $(BIN)/python -m pytest tests/chaos -m chaos
 
 .PHONY: bench bench-all
-bench: $(READY) ## canarec beside its peers in one run, and scoring alone; 20 minutes [ARGS="--burst 6000 --rounds 1": 3]
+bench: $(READY) ## canarec beside its peers in one run, and scoring alone; 8 minutes [ARGS="--rounds 1": 3]
 	$(BIN)/python -m tests.bench.run $(ARGS)
 
-bench-all: bench ## also growth, two million requests, catching up, histories, a profile; 45 minutes, 10 GB of disk
+bench-all: bench ## also growth, two million requests, catching up, histories, a profile; 25 minutes, 8 GB of disk
 	$(BIN)/python -m tests.bench.growth
 	$(BIN)/python -m tests.bench.soak
 	$(BIN)/python -m tests.bench.backfill

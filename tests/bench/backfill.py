@@ -1,6 +1,6 @@
 """A worker that was away for a million events: how fast it catches up before it joins, and what its neighbour's answers take meanwhile.
 
-    python -m tests.bench.backfill                                   about 3 minutes on 2 cores
+    python -m tests.bench.backfill                                   about 1½ minutes on 2 cores
     python -m tests.bench.backfill --events 100000 --seconds 5       about 1
 
 Two workers of one home on one broker. `away` reads the histories, keeps a snapshot and is stopped; a million events are published;

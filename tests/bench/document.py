@@ -49,7 +49,7 @@ def section(run: dict[str, Any]) -> str:
     )
     where = (
         f"{run['ended']}, {on['processor']}, {on['cores']} cores, {on['memory_gib']:.0f} GiB, Python {on['python']}, "
-        f"commit {on['commit']}; {noise}."
+        f"commit {on['commit'] or 'unknown'}; {noise}."
     )
     return "\n\n".join([where, *(f"{above}:\n\n{text}" for above, text in run["tables"].items())]) + "\n"
 

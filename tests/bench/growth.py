@@ -1,7 +1,7 @@
 """How cost grows: answers a second and memory of one worker, by users and by movies.
 
-    python -m tests.bench.growth                                     about 15 minutes on 2 cores, 4 GB of disk
-    python -m tests.bench.growth --users 1000 --movies 2000 --burst 4000      about 2
+    python -m tests.bench.growth                                     about 7 minutes on 2 cores, 2 GB of disk
+    python -m tests.bench.growth --users 1000 --movies 2000 --burst 4000      about 1
 
 Each size has a broker, topics and a home of its own. Models are trained, on at most 42,991 of the users (all are folded in when they
 ask); one more row has factors that were drawn at random, since the speed of the 20 best depends on how factors are spread.

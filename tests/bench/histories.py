@@ -1,6 +1,6 @@
 """The histories without Kafka: events a second, bytes an interaction, memory, reads, snapshots.
 
-python -m tests.bench.histories                                  about 2 minutes, 3 GB of memory
+python -m tests.bench.histories                                  about half a minute, 1 GB of memory
 python -m tests.bench.histories 300000                           a few seconds
 """
 

@@ -1,7 +1,7 @@
 """canarec and its peers on one broker in one run, in turn, three times; medians, ratios, goals. Then scoring alone.
 
-    python -m tests.bench.run                                   about 20 minutes on 2 cores
-    python -m tests.bench.run --burst 2000 --rounds 1 --seconds 3 --asked 640   about 3
+    python -m tests.bench.run                                   about 8 minutes on 2 cores
+    python -m tests.bench.run --burst 2000 --rounds 1 --seconds 3 --asked 640   about 2
 
 Everything of canarec is on: histories from the topics, the barrier, split, fold-in, records, transactions. Its peers score the same
 requests and do none of that. The whole run is kept as JSON in artifacts/bench/.

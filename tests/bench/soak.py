@@ -1,6 +1,6 @@
 """Bounded: two million requests through one worker, as fast as it answers. Does its memory grow?
 
-    python -m tests.bench.soak                                       about 10 minutes on 2 cores, 8 GB of disk
+    python -m tests.bench.soak                                       about 5 minutes on 2 cores, 8 GB of disk
     python -m tests.bench.soak --requests 20000 --every 2000 --settled 8000       about 1
 
 The memory is that of the process that answers, not of its supervisor. Resident memory after the first 200,000 requests is what later
