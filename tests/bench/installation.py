@@ -7,7 +7,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -27,7 +27,14 @@ from streams.worker import child_command, free_port
 from tests.bench import workload
 from tests.bench.load import Load
 
-RECIPE = {"algorithm": "als", "factors": workload.FACTORS, "regularization": 0.01, "alpha": 1.0, "iterations": 5}
+REGULARIZATION, ALPHA = 0.01, 1.0
+RECIPE: dict[str, int | float | str] = {
+    "algorithm": "als",
+    "factors": workload.FACTORS,
+    "regularization": REGULARIZATION,
+    "alpha": ALPHA,
+    "iterations": 5,
+}
 VERSIONS = {"v1": 0, "v2": 1}  # seeds
 SETTLED_CORES = 0.3
 READY_S = 900
@@ -122,7 +129,7 @@ class Worker:
 class Installation:
     """A home on a broker of its own. Used as a context manager by `installation`."""
 
-    def __init__(self, home: Home, broker: Broker, stack: ExitStack, worker_arguments: list[str]) -> None:
+    def __init__(self, home: Home, broker: Broker, stack: ExitStack, worker_arguments: Sequence[str]) -> None:
         self.home, self.broker, self._stack, self._worker_arguments = home, broker, stack, worker_arguments
         self.brokers = broker.bootstrap_servers
         self.cluster = Cluster(self.brokers)
@@ -156,8 +163,8 @@ class Installation:
         for version, seed in VERSIONS.items():
             factors = np.random.default_rng(seed).normal(0, 0.1, (movies, workload.FACTORS)).astype(np.float32)
             exact = factors.astype(np.float64)
-            gramian = exact.T @ exact + RECIPE["regularization"] * np.eye(workload.FACTORS)
-            model = Als(factors, gramian, 1.0, np.ones(movies, np.float32))
+            gramian = exact.T @ exact + REGULARIZATION * np.eye(workload.FACTORS)
+            model = Als(factors, gramian, ALPHA, np.ones(movies, np.float32))
             self.store_model(version, model, np.ones(movies, np.int64))
 
     def publish(self, drawn: sp.csr_matrix, *, at: int = LONG_AGO, ratings: bool = False) -> int:
@@ -201,7 +208,7 @@ def worker_argument(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def installation(worker_arguments: list[str]) -> Iterator[Installation]:
+def installation(worker_arguments: Sequence[str]) -> Iterator[Installation]:
     """With a broker of its own; everything is gone at the end."""
     logs.configure(level="error")
     gc.disable()  # a pause of the client would count as a contestant's; what it makes has no cycles

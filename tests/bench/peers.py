@@ -14,8 +14,8 @@ LOCK = Path(__file__).with_name("peers.lock")
 FOLDER = OUT / "venv"
 
 
-def program(name: str) -> str | None:
-    """A program of that environment (`python`, `py-spy`); None, after one line that says why, where it cannot be made."""
+def program(name: str, *, what: str) -> str | None:
+    """A program of that environment (`python`, `py-spy`); None, after one line that says why, where it cannot be made. `what` needs it."""
     made, wanted = FOLDER / ".made", hashlib.sha256(LOCK.read_bytes()).hexdigest()
     try:
         if not made.exists() or made.read_text() != wanted:
@@ -26,7 +26,7 @@ def program(name: str) -> str | None:
             made.write_text(wanted)
     except (subprocess.CalledProcessError, OSError) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        print(f"{name} of {LOCK.name} is not to be had: {said[-1]}", flush=True)
+        print(f"{LOCK.name} cannot be installed, going on without {what}: {said[-1]}", flush=True)
         return None
     return str(FOLDER / "bin" / name)
 

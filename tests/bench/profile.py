@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=20)
     worker_argument(parser)
     asked = parser.parse_args()
-    if (spy := peers.program("py-spy")) is None:
+    if (spy := peers.program("py-spy", what="a profile")) is None:
         raise SystemExit(1)
     quiet = machine.look_whether_quiet()
     report.OUT.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def threads(before: Mapping[int, float], after: Mapping[int, float], names: Mapp
 
 
 def shares(busy: Counter[str], seconds: float, answers: int) -> str:
-    rows = [
+    rows: list[tuple[str, float]] = [
         ("all threads", busy.total()),
         *((name, cpu) for name, cpu in busy.most_common() if cpu / seconds > NEGLIGIBLE),
     ]
@@ -92,9 +92,9 @@ def functions(stacks: Path, looked: int) -> str:
         held += count
         for function in {name for frame in frames if (name := _ours(frame)) is not None}:
             found[function] += count
-    rows = [("all", held), *found.most_common(SHOWN)]
+    counts = [("all", held), *found.most_common(SHOWN)]
     return report.table(
-        ("holds the interpreter", "% of the time"), [(name, f"{100 * count / looked:.1f}") for name, count in rows]
+        ("holds the interpreter", "% of the time"), [(name, f"{100 * count / looked:.1f}") for name, count in counts]
     )
 
 

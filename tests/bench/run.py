@@ -86,7 +86,7 @@ def contest(
 def _contestants(canarec: Installation, wanted: list[str]) -> dict[str, Callable[[int, float], Figures]]:
     pythons = dict.fromkeys(wanted, sys.executable)
     if "quix" in pythons:
-        if (python := peers.program("python")) is None:
+        if (python := peers.program("python", what="Quix Streams")) is None:
             del pythons["quix"]
         else:
             pythons["quix"] = python
@@ -108,8 +108,7 @@ def _canarec(canarec: Installation, burst: int, seconds: float) -> Figures:
     worker = canarec.start_worker()
     try:
         worker.wait_until_settled()
-        pids = {"cpu": worker.process.pid, "broker": canarec.broker.pid}
-        return _measured("canarec", canarec.load(), pids, burst, seconds)
+        return _measured("canarec", canarec, canarec.load(), worker.process, burst, seconds)
     finally:
         worker.stop()
 
@@ -119,14 +118,18 @@ def _peer(canarec: Installation, name: str, python: str, burst: int, seconds: fl
         process = processes.start([python, "-m", f"tests.bench.{name.replace('-', '_')}"], stdout=log, stderr=log)
     try:
         load = Load(canarec.brokers, f"{name}-requests", f"{name}-answers")
-        return _measured(name, load, {"cpu": process.pid, "broker": canarec.broker.pid}, burst, seconds)
+        return _measured(name, canarec, load, process, burst, seconds)
     except RuntimeError as error:
         raise RuntimeError(f"{error}\n{Path(log.name).read_text(errors='replace')[-2_000:]}") from error
     finally:
         processes.stop(process, 10)
 
 
-def _measured(name: str, load: Load, pids: dict[str, int], burst: int, seconds: float) -> Figures:
+def _measured(
+    name: str, canarec: Installation, load: Load, process: processes.Process, burst: int, seconds: float
+) -> Figures:
+    assert canarec.broker.pid is not None
+    pids = {"cpu": process.pid, "broker": canarec.broker.pid}
     load.warm_up()
     watch = machine.Watch()
     before = {whose: machine.cpu_seconds(pid) for whose, pid in pids.items()}

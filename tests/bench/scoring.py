@@ -18,7 +18,7 @@ from models.recommenders.als import Als
 from models.recommenders.base import Bools, Rows
 from pipelines.studies import scoring_speed as study
 from tests.bench import machine, report
-from tests.bench.installation import RECIPE
+from tests.bench.installation import ALPHA, RECIPE, REGULARIZATION
 from tests.bench.report import Goal
 from tests.bench.workload import FACTORS, TOP
 
@@ -68,7 +68,7 @@ def measured(asked: int, rounds: int) -> dict[str, Any]:
 
 def _implicit(ours: Als, rows: Rows) -> AlternatingLeastSquares:
     """implicit with the same factors, so that lists can be compared."""
-    theirs = AlternatingLeastSquares(factors=FACTORS, regularization=RECIPE["regularization"], alpha=RECIPE["alpha"])
+    theirs = AlternatingLeastSquares(factors=FACTORS, regularization=REGULARIZATION, alpha=ALPHA)
     theirs.item_factors = ours.arrays()["item_factors"]
     theirs.user_factors = ours.users(rows)
     return theirs
