@@ -4,6 +4,7 @@ Reads text, never a file. Unknown keys are refused: a misspelt key that is silen
 """
 
 import hashlib
+import itertools
 import json
 import math
 import re
@@ -67,10 +68,9 @@ class Events(Struct, frozen=True, forbid_unknown_fields=True):
         return Limits(self.rating_min, self.rating_max, self.minute_max)
 
 
-class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
-    """How one version is trained: implicit-feedback ALS (Hu, Koren & Volinsky 2008)."""
+class AlsRecipe(Struct, frozen=True, forbid_unknown_fields=True, tag_field="algorithm", tag="als"):
+    """Implicit-feedback matrix factorisation (Hu, Koren & Volinsky 2008)."""
 
-    algorithm: Annotated[Literal["als"], Meta(description="the learning algorithm")] = "als"
     factors: Annotated[int, Meta(ge=1, le=1024, description="dimensions of a user and of a movie")] = 64
     regularization: Annotated[float, Meta(ge=0, description="lambda of the paper")] = 16.0
     alpha: Annotated[float, Meta(gt=0, description="weight of a seen movie against an unseen one")] = 0.6
@@ -81,12 +81,112 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     seed: Annotated[int, Meta(ge=0, lt=2**32, description="start of the factors")] = 0
 
 
+class EaseRecipe(Struct, frozen=True, forbid_unknown_fields=True, tag_field="algorithm", tag="ease"):
+    """A linear item-item model in closed form (Steck 2019)."""
+
+    regularization: Annotated[float, Meta(gt=0, description="lambda of the paper")] = 200.0
+    movies: Annotated[
+        int, Meta(ge=1, le=50_000, description="the most watched movies take part; memory grows with the square")
+    ] = 10_000
+
+
+Recipe = AlsRecipe | EaseRecipe
+
+
+class DataGate(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a data set must be like before anything is trained on it."""
+
+    users_min: Annotated[int, Meta(ge=1, description="users, at least")] = 20
+    interactions_min: Annotated[int, Meta(ge=1, description="interactions, at least")] = 100
+    refused_share_max: Annotated[
+        float, Meta(ge=0, le=1, description="share of events that are off the scale, from the future or unreadable")
+    ] = 0.05
+    duplicates_share_max: Annotated[
+        float, Meta(ge=0, le=1, description="share of events that repeat another of the same user, movie and time")
+    ] = 0.5
+    unknown_movies_share_max: Annotated[
+        float, Meta(ge=0, le=1, description="share of interactions with movies that the catalogue does not have")
+    ] = 0.2
+    user_share_max: Annotated[
+        float, Meta(gt=0, le=1, description="share of all interactions that one user may have")
+    ] = 0.1
+    heavy_users: Annotated[
+        Literal["leave_out", "stop"], Meta(description="what becomes of a user above user_share_max, or of the run")
+    ] = "leave_out"
+    group_share_min: Annotated[
+        float,
+        Meta(
+            ge=0, le=1, description="a gender's share of the interactions, against its share in the last version's data"
+        ),
+    ] = 0.5
+
+
+class ModelGate(Struct, frozen=True, forbid_unknown_fields=True):
+    """What refuses a new model. Only clear harm does; the canary decides the rest."""
+
+    margin: Annotated[
+        float,
+        Meta(ge=0, le=1, description="refused where the 95 % interval lies below 1 - margin of the stable's recipe"),
+    ] = 0.02
+    gender_gap_margin: Annotated[
+        float, Meta(ge=0, le=1, description="refused where the NDCG gap between men and women surely widens by more")
+    ] = 0.02
+
+
 class Training(Struct, frozen=True, forbid_unknown_fields=True):
-    """Recipes of the versions that the first start trains."""
+    """How versions are trained, and from what."""
 
     versions: Annotated[
-        dict[VersionName, Recipe], Meta(min_length=1, description="recipe of each version, by its name")
-    ] = field(default_factory=lambda: {"v1": Recipe(), "v2": Recipe(alpha=0.3, popularity_damping=0.3)})
+        dict[VersionName, Recipe],
+        Meta(min_length=1, description="recipe of each version, by its name; the first start trains these"),
+    ] = field(default_factory=lambda: {"v1": AlsRecipe(), "v2": AlsRecipe(alpha=0.3, popularity_damping=0.3)})
+    recipes: Annotated[
+        dict[Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")], Recipe],
+        Meta(min_length=1, description="every retraining trains and compares these"),
+    ] = field(default_factory=lambda: {"als": AlsRecipe(), "als-damped": AlsRecipe(alpha=0.3, popularity_damping=0.3)})
+    next: Annotated[
+        str, Meta(description="which of the recipes a new version gets, unless `versions` has one of its name")
+    ] = "als"
+    data_gate: DataGate = DataGate()
+    model_gate: ModelGate = ModelGate()
+
+
+class Drift(Struct, frozen=True, forbid_unknown_fields=True):
+    """When the world has changed enough to retrain sooner: popularity has shifted, and quality has fallen with it."""
+
+    enabled: Annotated[bool, Meta(description="whether drift may start a retraining")] = True
+    psi: Annotated[
+        float, Meta(gt=0, description="population stability index over popularity deciles, from which on")
+    ] = 0.1
+    events: Annotated[int, Meta(ge=100, description="events that are compared, at least")] = 5_000
+    ndcg_drop: Annotated[
+        float,
+        Meta(gt=0, lt=1, description="fall of the prequential NDCG, as a share; its whole interval must lie below"),
+    ] = 0.05
+    adwin_delta: Annotated[float, Meta(gt=0, lt=1, description="chance of one false alarm of ADWIN on live hit@10")] = (
+        0.002
+    )
+    cool_down_days: Annotated[float, Meta(ge=0, description="days after a version in which drift starts nothing")] = 1.0
+
+
+class Retraining(Struct, frozen=True, forbid_unknown_fields=True):
+    """When a new version is trained, and how many are kept at hand."""
+
+    days: Annotated[float, Meta(ge=0, le=3_650, description="days after the last version that a new one is due")] = 3.0
+    users: Annotated[int, Meta(ge=0, description="new users that make one worth it, or")] = 50
+    interactions: Annotated[int, Meta(ge=0, description="new interactions that do")] = 100
+    drift: Drift = Drift()
+    look_every_s: Annotated[float, Meta(gt=0, le=86_400, description="how often the scheduler asks the rule")] = 60.0
+    retry_after_s: Annotated[
+        float, Meta(gt=0, le=86_400, description="wait after a failed run; doubles with each further one, up to a day")
+    ] = 300.0
+    versions_at_hand: Annotated[
+        int, Meta(ge=3, le=100, description="stable, candidate, previous; older ones go to the remote")
+    ] = 3
+    remote: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(description="DVC remote: a folder or any URL that DVC takes; null: artifacts/remote"),
+    ] = None
 
 
 class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
@@ -96,6 +196,23 @@ class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(ge=1, le=90 * 86_400, description="an answer is a hit if a listed movie is watched within these seconds"),
     ] = 1_800
+
+
+class Release(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a candidate becomes the stable version, or does not."""
+
+    automation: Annotated[
+        Literal["off", "advise", "act"],
+        Meta(description="off: no verdicts; advise: verdicts, people act; act: verdicts change the split"),
+    ] = "advise"
+    steps: Annotated[
+        tuple[Annotated[float, Meta(ge=0, le=100)], ...],
+        Meta(
+            min_length=1,
+            description="percentages that a candidate goes through; 0 is shadow: it scores, stable answers",
+        ),
+    ] = (0, 1, 5, 10, 25, 50, 100)
+    hold_s: Annotated[float, Meta(ge=0, description="a candidate stays on a step so long, at least")] = 3_600.0
 
 
 class Simulator(Struct, frozen=True, forbid_unknown_fields=True):
@@ -131,6 +248,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     events: Events = Events()
     training: Training = field(default_factory=Training)
     metrics: Metrics = Metrics()
+    retraining: Retraining = Retraining()
+    release: Release = Release()
     simulator: Simulator = Simulator()
 
 
@@ -178,7 +297,7 @@ def canonical(value: Any) -> str:
 
 def defaults() -> dict[str, Any]:
     """A config.json with every key and its default."""
-    defaults: dict[str, Any] = msgspec.to_builtins(Config())
+    defaults: dict[str, Any] = json.loads(msgspec.json.encode(Config()))
     return {"$schema": "./config.schema.json", **{k: v for k, v in defaults.items() if k != "$schema"}}
 
 
@@ -241,3 +360,11 @@ def _check_together(config: Config) -> None:
             raise BadConfig(f"topics.{name}", f"{other} is the name of another topic too")
     if config.events.rating_min >= config.events.rating_max:
         raise BadConfig("events.rating_min", f"{config.events.rating_min:g} is not below rating_max")
+    steps = config.release.steps
+    if any(later <= earlier for earlier, later in itertools.pairwise(steps)):
+        raise BadConfig("release.steps", f"{list(steps)}: each step must be above the one before")
+    if config.training.next not in config.training.recipes:
+        raise BadConfig(
+            "training.next",
+            f"{config.training.next!r} is none of training.recipes: {', '.join(config.training.recipes)}",
+        )

@@ -40,7 +40,7 @@ def test_no_file_means_the_defaults(tmp_path: Path, capsys: pytest.CaptureFixtur
     [
         ('{"canary": {"percentage": 101}}', "canary.percentage"),
         ('{"canary": {"percentage": "10"}}', "canary.percentage"),
-        ('{"training": {"versions": {"v1": {"factors": 0}}}}', "training.versions"),
+        ('{"training": {"versions": {"v1": {"algorithm": "als", "factors": 0}}}}', "training.versions"),
         ('{"topics": {"nosuch": "x"}}', "topics.nosuch"),
         ('{"colour": 1}', "colour"),
         ("{", "not JSON"),
