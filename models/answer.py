@@ -14,7 +14,7 @@ from models import wire
 from models.errors import BadMessage, Reason
 from models.events import Answer, AnswerReason, Asked, Proof, Request, Source, Status, Variant
 from models.recommenders.base import Rows
-from models.release.split import arm
+from models.release.split import arm, is_forced
 from models.world import Servable, World
 
 
@@ -134,8 +134,8 @@ def _score_batch(decisions: list[Decision], rows: list[int], cut: Cut, world: Wo
     )
     for place, row in enumerate(rows):
         decision, (columns, scores) = decisions[row], lists.row(place)
-        if histories.indptr[place] == histories.indptr[place + 1]:
-            decision.reason = "no_history"  # all that was watched is newer than the model
+        if not users[place].any():
+            decision.reason = "no_history"  # all that was watched is newer than the model, or says nothing to it
             continue
         if not np.isfinite(scores).all():
             raise ValueError("a score is not finite")
@@ -180,8 +180,8 @@ def _allowed(request: Request, world: World, servable: Servable) -> NDArray[np.b
 
 
 def _fill(decision: Decision, seen: NDArray[np.int32], world: World) -> None:
-    """The model has ranked every movie that it knows: what is left are newer ones. Their score is 0, they have none."""
-    found = _first(decision, seen, world, world.models[decision.version].newer)
+    """The model has ranked every movie that it can: what is left are mostly newer ones. Their score is 0, they have none."""
+    found = _first(decision, seen, world, world.models[decision.version].popular)
     if not found:
         decision.reason = None
         return
@@ -201,6 +201,7 @@ def _fall_back(decision: Decision, seen: NDArray[np.int32], world: World) -> Non
 def _first(decision: Decision, seen: NDArray[np.int32], world: World, order: Sequence[int]) -> list[int]:
     request = decision.question.request
     out = set(seen.tolist()) if request.exclude_seen else set()
+    out.update(map(world.ids.index, decision.movies))
     wanted = set(world.catalog.with_genres(request.genres).tolist()) if request.genres else None
     missing = request.n - len(decision.movies)
     found: list[int] = []
@@ -242,6 +243,7 @@ def records(decision: Decision, cut: Cut, world: World, now_ms: int) -> tuple[by
         data_version=model.data_version if model else None,
         catalog_sha256=world.catalog.sha256,
         history_offsets=cut.offsets,
+        forced=is_forced(question.request.user_id, canary),
     )
     return answer, wire.provenance(answer, proof)
 

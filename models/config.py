@@ -33,6 +33,23 @@ class Canary(Struct, frozen=True, forbid_unknown_fields=True):
         Literal["user", "request"], Meta(description="what is split: users (each stays in its arm) or single requests")
     ] = "user"
     salt: Annotated[str, Meta(min_length=1, max_length=64, description="a new salt draws new arms")] = "2026-11"
+    forced: Annotated[
+        dict[Annotated[str, Meta(min_length=1, max_length=256)], Literal["stable", "canary"]],
+        Meta(
+            max_length=1_000,
+            description="test users who meet this variant whatever their bucket, while there is a candidate",
+        ),
+    ] = {}
+    paused: Annotated[
+        bool, Meta(description="the candidate stays on its step: nothing but people and harm changes the split")
+    ] = False
+    previous: Annotated[
+        VersionName | None,
+        Meta(description="the version that was stable before the last promotion: where a rollback goes"),
+    ] = None
+    rolled_back: Annotated[
+        VersionName | None, Meta(description="the version that was rolled back last: it is not offered again by itself")
+    ] = None
 
 
 class Serving(Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,6 +105,9 @@ class EaseRecipe(Struct, frozen=True, forbid_unknown_fields=True, tag_field="alg
     movies: Annotated[
         int, Meta(ge=1, le=50_000, description="the most watched movies take part; memory grows with the square")
     ] = 10_000
+    neighbours: Annotated[
+        int, Meta(ge=1, le=50_000, description="the strongest weights that each movie's score keeps")
+    ] = 200
 
 
 Recipe = AlsRecipe | EaseRecipe
@@ -128,6 +148,7 @@ class ModelGate(Struct, frozen=True, forbid_unknown_fields=True):
         float,
         Meta(ge=0, le=1, description="refused where the 95 % interval lies below 1 - margin of the stable's recipe"),
     ] = 0.02
+    coverage_margin: Annotated[float, Meta(ge=0, le=1, description="the same for coverage@20")] = 0.02
     gender_gap_margin: Annotated[
         float, Meta(ge=0, le=1, description="refused where the NDCG gap between men and women surely widens by more")
     ] = 0.02

@@ -99,7 +99,7 @@ class Asked(msgspec.Struct, frozen=True):
     exclude_seen: bool
 
 
-class Proof(msgspec.Struct, frozen=True):
+class Proof(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a provenance record holds beside every field of its answer."""
 
     asked: Asked | None
@@ -110,6 +110,43 @@ class Proof(msgspec.Struct, frozen=True):
     data_version: str | None
     catalog_sha256: str
     history_offsets: msgspec.Raw
+    forced: bool = False  # the variant was set for this user, whatever the bucket
+
+
+CanaryChange = Literal[
+    "configuration_applied",  # a worker answers by this configuration from now on
+    "configuration_refused",  # a worker does not take what config.json says
+    "offered",  # a new version is the candidate
+    "set",  # another percentage
+    "promoted",
+    "rolled_back",
+    "paused",
+    "resumed",
+]
+
+
+class Split(msgspec.Struct, frozen=True):
+    """The split of a configuration, as an event names it."""
+
+    config_sha256: str
+    stable: str
+    candidate: str | None
+    percentage: float
+    previous: str | None = None
+    rolled_back: str | None = None
+    paused: bool = False
+
+
+class CanaryEvent(msgspec.Struct, frozen=True, omit_defaults=True, rename={"from_": "from"}):
+    """A change of the split, as `canary-events` carries it."""
+
+    event: CanaryChange
+    timestamp: str
+    who: str  # user@host for a person, the worker's or scheduler's name
+    from_: Split | None
+    to: Split | None  # None of what was refused: it stays as it was
+    why: str | None = None
+    path: str | None = None  # of the key that was refused
 
 
 class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -20,7 +20,21 @@ def bucket(key: str, salt: str) -> int:
 
 
 def arm(user_id: str, request_id: str, canary: Canary) -> tuple[int, Variant]:
-    """The bucket of a request and the variant that answers it."""
+    """The bucket of a request and the variant that answers it. A forced user's bucket is told, too, and does not decide."""
     drawn = bucket(user_id if canary.unit == "user" else request_id, canary.salt)
+    if is_forced(user_id, canary):
+        return drawn, canary.forced[user_id]
     trial = canary.candidate is not None and drawn < 100 * canary.percentage
     return drawn, "canary" if trial else "stable"
+
+
+def is_forced(user_id: str, canary: Canary) -> bool:
+    """Whether the user's variant was set and not drawn: nothing may be concluded from such a user about the arms.
+
+    Without a candidate there is nothing to choose from, and nobody is forced.
+
+    >>> trial = Canary(percentage=0, forced={"tester": "canary"})
+    >>> is_forced("tester", trial), arm("tester", "r", trial)[1], is_forced("42", trial)
+    (True, 'canary', False)
+    """
+    return canary.candidate is not None and user_id in canary.forced

@@ -119,6 +119,7 @@ FIELDS: Mapping[str, tuple[Field, ...]] = {
             {"watch-events": {"0": 5}, "rating-events": {"0": 14283}},
             "the list was made from every event below these offsets, and from no other",
         ),
+        Field("forced", True, "there where `canary.forced` set this user's variant, and not the bucket", optional=True),
     ),
     "dead-letters": (
         Field("source", _SOURCE, "where the refused message stands"),

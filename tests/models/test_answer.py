@@ -11,7 +11,7 @@ from models.answer import check, decide, records, rejection
 from models.errors import BadMessage
 from models.events import AnswerReason
 from models.recommenders.base import Rows
-from models.release.split import arm
+from models.release.split import arm, bucket
 
 ALL_STABLE = {"canary": {"percentage": 0}}
 HISTORY = ["m04", "m08", "m20"]  # an even taste
@@ -339,6 +339,27 @@ def test_a_record_names_no_model_where_none_was_at_hand(small):
     answer, record = (json.loads(text) for text in records(decision, cut, world, small.now))
     assert (answer["model_id"], record["model_sha256"], record["data_version"]) == (None, None, None)
     assert answer["model_version"] in ("v1", "v2")
+
+
+def test_a_record_says_that_a_variant_was_forced_and_only_then(small):
+    world = small.world({"canary": {"percentage": 0, "forced": {"tester": "canary"}}})
+    made = {}
+    for user in ("tester", "u1"):
+        decision = decide([small.question(user)], small.cut(["m00", "m02", "m04"]), world, small.now)[0]
+        made[user] = json.loads(records(decision, small.cut(["m00", "m02", "m04"]), world, small.now)[1])
+    assert made["tester"]["forced"] is True
+    assert (made["tester"]["variant"], made["tester"]["model_version"]) == ("canary", "v2")
+    assert made["tester"]["bucket"] == bucket("tester", world.applied.config.canary.salt)
+    assert "forced" not in made["u1"]
+
+
+def test_in_an_a_a_split_both_variants_are_told_apart_and_answered_by_one_version(small):
+    world = small.world({"canary": {"stable": "v1", "candidate": "v1", "percentage": 50}})
+    questions = [small.question(f"u{offset}", offset=offset) for offset in range(40)]
+    made = [decide([question], small.cut(["m00", "m02", "m04"]), world, small.now)[0] for question in questions]
+    assert {decision.variant for decision in made} == {"stable", "canary"}
+    assert {(decision.version, decision.status) for decision in made} == {("v1", "ok")}
+    assert len({tuple(decision.movies) for decision in made}) == 1
 
 
 def test_a_clock_behind_the_brokers_makes_no_negative_latency(small):

@@ -3,11 +3,11 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from models.config import Canary
-from models.release.split import BUCKETS, arm, bucket
+from models.release.split import BUCKETS, arm, bucket, is_forced
 
 keys = st.text(min_size=1, max_size=40)
 percentages = st.floats(0, 100)
@@ -69,7 +69,7 @@ def test_the_candidate_answers_below_100_times_the_percentage(key, percentage):
     assert (variant == "canary") == (drawn < 100 * percentage)
 
 
-@pytest.mark.parametrize("percentage", [1, 10, 50])
+@pytest.mark.parametrize("percentage", [0.5, 1, 10, 50])
 def test_the_arms_are_as_large_as_they_should_be(percentage):
     users = 20_000
     arms = Counter(arm(str(user), "r", Canary(percentage=percentage))[1] for user in range(users))
@@ -81,3 +81,39 @@ def test_a_new_salt_draws_new_arms():
     of = {salt: [arm(str(user), "r", Canary(percentage=50, salt=salt))[1] for user in range(2_000)] for salt in "ab"}
     alike = sum(one == other for one, other in zip(of["a"], of["b"], strict=True))
     assert 900 < alike < 1_100
+
+
+# -- test users, A/A ----------------------------------------------------------------------------------
+
+
+@given(key=keys, percentage=percentages, variant=st.sampled_from(["stable", "canary"]))
+def test_a_forced_user_meets_the_variant_that_was_set_and_keeps_the_bucket(key, percentage, variant):
+    forced = Canary(percentage=percentage, forced={key: variant})
+    assert arm(key, "r", forced) == (arm(key, "r", Canary(percentage=percentage))[0], variant)
+    assert is_forced(key, forced)
+
+
+@given(key=keys, tester=keys, percentage=percentages)
+def test_forcing_one_user_moves_nobody_else(key, tester, percentage):
+    assume(key != tester)
+    forced = Canary(percentage=percentage, forced={tester: "canary"})
+    assert arm(key, "r", forced) == arm(key, "r", Canary(percentage=percentage))
+    assert not is_forced(key, forced)
+
+
+def test_split_by_requests_a_forced_user_is_still_a_user():
+    forced = Canary(percentage=0, unit="request", forced={"42": "canary"})
+    assert {arm("42", str(request), forced)[1] for request in range(50)} == {"canary"}
+    assert arm("43", "42", forced)[1] == "stable"
+
+
+def test_without_a_candidate_nobody_is_forced():
+    alone = Canary(candidate=None, percentage=50, forced={"42": "canary"})
+    assert arm("42", "r", alone)[1] == "stable"
+    assert not is_forced("42", alone)
+
+
+@given(key=keys, percentage=percentages)
+def test_an_a_a_split_draws_the_arms_that_two_versions_would_get(key, percentage):
+    same = Canary(stable="v1", candidate="v1", percentage=percentage)
+    assert arm(key, "r", same) == arm(key, "r", Canary(percentage=percentage))
