@@ -5,7 +5,6 @@ Takes and gives text; knows nothing of what it means.
 
 import json
 import re
-from json.decoder import scanstring
 from typing import Any, NamedTuple, cast
 
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -58,7 +57,7 @@ def _members(text: str, begin: int) -> list[_Member]:
     """The members of the object that begins there. The text is JSON: it was parsed before."""
     found, at = [], _skip(text, begin + 1)
     while text[at] != "}":
-        key, after = cast("tuple[str, int]", scanstring(text, at + 1))
+        key, after = _decoder.raw_decode(text, at)
         value = _skip(text, _skip(text, after) + 1)
         end = _decoder.raw_decode(text, value)[1]
         found.append(_Member(key, at, value, end))
