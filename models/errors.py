@@ -59,5 +59,9 @@ class NoModel(CanarecError):
     """A model version that is not at hand."""
 
 
+class Refused(CanarecError):
+    """A data set or a model that a gate refused; the text is the reason, with both numbers."""
+
+
 class UsageError(CanarecError):
     """A command that was called wrongly: exit code 2."""
