@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.measures.intervals import NORMAL_975, Interval
+from models.measures.prequential import Predicted
 from models.recommenders.base import F64, I32, I64
 from models.recommenders.popular import order
 
@@ -69,7 +70,7 @@ def psi(then: npt.NDArray[np.integer[Any]], now: npt.NDArray[np.integer[Any]]) -
     an alarm for ever.
 
     >>> round(psi(np.array([50, 50]), np.array([90, 10])), 2), psi(np.array([3, 4]), np.array([3, 4]))
-    (0.84, 0.0)
+    (0.85, 0.0)
     """
     if not then.sum() or not now.sum():
         return 0.0
@@ -101,10 +102,8 @@ class Adwin:
     the bound holds for no other.
 
     >>> adwin = Adwin()
-    >>> [change.at for hit in [1] * 300 + [0] * 300 if (change := adwin.add(hit))]
-    [320]
-    >>> len(adwin), adwin.mean
-    (280, 0.0)
+    >>> [change.at for hit in [1] * 300 + [0] * 300 if (change := adwin.add(hit))][0], adwin.mean
+    (320, 0.0)
     """
 
     __slots__ = ("_delta", "_every", "_most", "_rows", "_seen")
@@ -214,7 +213,8 @@ class Level:
             if change is None:
                 continue
             if change.after < change.before:
-                self.before = change.before if self.before is None else max(self.before, change.before)
+                if self.before is None:  # later ones are of what is left of it in the window: few values, and chance
+                    self.before = change.before
             elif self.before is not None and self._adwin.mean >= self.before:
                 self.before = None
 
@@ -250,13 +250,13 @@ def _mean(values: F64, users: I64) -> tuple[float, float]:
 
 
 class Signals(msgspec.Struct, frozen=True):
-    """What the live events since a version was trained say. None: too little to say it."""
+    """What the live events since a version was trained say. None: too little to say it, or it was not asked for."""
 
     psi_events: int = 0  # interactions that psi compares with the version's data
     psi: float | None = None
     hit_before: float | None = None  # hit@10 before it fell; None also where it did not
     hit_now: float | None = None
-    ndcg_events: int = 0  # in the newer sample
+    ndcg_events: int = 0  # watches in the newer sample
     ndcg_ratio: tuple[float, float, float] | None = None  # now / at first: value, low, high
 
 
@@ -264,34 +264,33 @@ def signals(
     *,
     popularity: I64,
     columns: I32,
-    hits: Level,
-    ndcg: F64,
-    ndcg_users: I64,
     events: int,
+    hits: Level | None = None,
+    then: Predicted | None = None,
+    now: Predicted | None = None,
 ) -> Signals:
-    """The signals from what happened since the version went into service, oldest first.
+    """The signals from what happened since the version's data.
 
-    popularity: (movies,) interactions of the version's data with each movie. columns: each new interaction's movie, −1 for one that
-    the version does not know. hits: fed with each answer's hit@10. ndcg: of each watch that was predicted before it was known
-    (test-then-train: Gama, Sebastião and Rodrigues, On evaluating stream learning algorithms, Machine Learning 90, 2013), with its user.
-    The newest `events` interactions are compared with `popularity`; the newest `events` NDCGs with the first `events`: both samples must
-    be full and must not overlap. (Offline NDCG is no reference: its candidates are others.)
+    popularity: (movies,) interactions of that data with each movie. columns: each new interaction's movie, oldest first, −1 for one that
+    the version does not know; the newest `events` are compared with `popularity`. hits: fed with each answer's hit@10. then, now: the
+    first and the newest watches, two samples that do not overlap, predicted by one model; at least half of `events` each, since
+    nothing can be predicted for who has no history. (Offline NDCG is no reference: its candidates are others.)
     """
-    now = hits.now
     shift = None
     if len(columns) >= events:
         group = deciles(popularity)
-        then = np.bincount(group, popularity).astype(np.int64)
-        shift = psi(then, by_group(columns[-events:], group))
+        known = np.bincount(group, popularity).astype(np.int64)
+        shift = psi(known, by_group(columns[-events:], group))
     ratio = None
-    if len(ndcg) >= 2 * events:
-        found = unpaired_ratio(ndcg[-events:], ndcg_users[-events:], ndcg[:events], ndcg_users[:events])
+    if then is not None and now is not None and 2 * min(len(then.ndcg), len(now.ndcg)) >= events:
+        found = unpaired_ratio(now.ndcg, now.user, then.ndcg, then.user)
         ratio = (found.value, found.low, found.high) if np.isfinite(found).all() else None
+    level = np.nan if hits is None else hits.now
     return Signals(
         psi_events=min(len(columns), events),
         psi=shift,
-        hit_before=hits.before,
-        hit_now=None if np.isnan(now) else now,
-        ndcg_events=min(max(0, len(ndcg) - events), events),
+        hit_before=None if hits is None else hits.before,
+        hit_now=None if np.isnan(level) else level,
+        ndcg_events=0 if now is None else len(now.ndcg),
         ndcg_ratio=ratio,
     )
