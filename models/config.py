@@ -48,7 +48,8 @@ class Canary(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="the version that was stable before the last promotion: where a rollback goes"),
     ] = None
     rolled_back: Annotated[
-        VersionName | None, Meta(description="the version that was rolled back last: it is not offered again by itself")
+        VersionName | None,
+        Meta(description="the newest version that was rolled back: neither it nor an older one is offered by itself"),
     ] = None
 
 

@@ -18,7 +18,7 @@ def announce(
     cluster: Cluster,
     applied: Applied,
     topic: str,
-    record: msgspec.Struct | Mapping[str, Any],
+    record: msgspec.Struct | Mapping[str, Any] | msgspec.Raw,
     *,
     key: str | None = None,
     wait_s: float = WAIT_S,

@@ -60,6 +60,11 @@ class Home:
         """Every catalogue that answers were made from, by its digest."""
         return self.artifacts / "catalogs"
 
+    @property
+    def outbox(self) -> Path:
+        """Events that Kafka has not taken yet, by topic."""
+        return self.artifacts / "outbox"
+
     def load(self) -> Applied:
         """The configuration; the defaults where there is no file. BadConfig for a wrong one."""
         try:

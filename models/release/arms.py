@@ -89,6 +89,16 @@ class Arms:
         return len(stable.users & canary.users) if canary else 0
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The arms, from when to when, and whether older answers were left out since there were too many."""
+
+    arms: Arms
+    since_ms: int
+    until_ms: int
+    cut: bool = False
+
+
 def arms(
     canary: Canary,
     answers: Sequence[At],

@@ -148,9 +148,11 @@ def rolled_back(canary: Canary) -> Canary:
     """
     change: dict[str, Any] = {}
     if canary.candidate is not None:
-        change = {"candidate": None, "percentage": 0, "paused": False, "rolled_back": canary.candidate}
+        change = {"candidate": None, "percentage": 0, "paused": False}
     elif phase(canary) == "promoted":
-        change = {"stable": canary.previous, "previous": None, "rolled_back": canary.stable}
+        change = {"stable": canary.previous, "previous": None}
+    if change:
+        change["rolled_back"] = _newest(canary.candidate or canary.stable, canary.rolled_back)
     return _moved(canary, "rollback", lambda now: _with(now, **change))
 
 
@@ -175,7 +177,7 @@ def restored(canary: Canary, version: str) -> Canary:
             percentage=0,
             paused=False,
             previous=None if version == now.previous else now.previous,
-            rolled_back=now.candidate or now.stable,
+            rolled_back=_newest(now.stable, now.candidate, now.rolled_back),
         ),
     )
 
@@ -201,8 +203,22 @@ def waiting(canary: Canary, versions: Iterable[str]) -> str | None:
     True
     """
     had_their_turn = (canary.stable, canary.candidate, canary.previous, canary.rolled_back)
-    newest = max(versions, key=_number, default="")
-    return newest if _number(newest) > max(_number(version or "") for version in had_their_turn) else None
+    newest = max(versions, key=number, default="")
+    return newest if number(newest) > max(number(version or "") for version in had_their_turn) else None
+
+
+def brings_in(before: Canary, after: Canary) -> list[str]:
+    """The versions that answer somebody after a change, or more of them than before: they must be at hand.
+
+    >>> trial = Canary(stable="v1", candidate="v2", percentage=10)
+    >>> brings_in(trial, stepped(trial, 25)), brings_in(trial, promoted(trial)), brings_in(trial, rolled_back(trial))
+    (['v2'], ['v2'], [])
+    """
+    found = [after.stable] if after.stable != before.stable else []
+    same = after.candidate == before.candidate
+    if after.candidate is not None and after.percentage > (before.percentage if same else 0):
+        found.append(after.candidate)
+    return found
 
 
 def split_of(canary: Canary, config_sha256: str) -> Split:
@@ -218,10 +234,15 @@ def split_of(canary: Canary, config_sha256: str) -> Split:
     )
 
 
+def read(raw: Mapping[str, Any]) -> Canary:
+    """The split of a configuration that was checked."""
+    return msgspec.convert(raw.get("canary", {}), Canary)
+
+
 def write(raw: dict[str, Any], after: Canary) -> None:
-    """Puts a split into a configuration as it was read. Keys whose value is the same already stay as they are written."""
+    """Puts a split into a configuration that was checked. Keys whose value is the same already stay as they are written."""
+    before = read(raw)
     part = raw.setdefault("canary", {})
-    before = msgspec.convert(part, Canary)
     for name in Canary.__struct_fields__:
         if (value := getattr(after, name)) != getattr(before, name):
             part[name] = int(value) if isinstance(value, float) and value.is_integer() else value
@@ -247,6 +268,16 @@ def _with(canary: Canary, **changes: Any) -> Canary:
     return msgspec.structs.replace(canary, **changes)
 
 
-def _number(version: str) -> int:
+def number(version: str) -> int:
+    """Of a version that retraining has named, else −1.
+
+    >>> number("v12"), number("mine"), number("v1.2")
+    (12, -1, -1)
+    """
     digits = version.removeprefix("v")
     return int(digits) if version.startswith("v") and digits.isdecimal() else -1
+
+
+def _newest(*versions: str | None) -> str:
+    """What was rolled back once is not forgotten for an older one: `waiting` would offer it again."""
+    return max((version for version in versions if version is not None), key=number)

@@ -27,21 +27,26 @@ class Commands(click.Group):
 
     lazy: ClassVar = {
         "broker": "just the embedded Apache Kafka",
+        "canary": "how the split stands, and its changes",
         "config": "what is wrong with config.json",
         "doctor": "what is wrong with this machine, this home and these topics",
         "import": "publish a data set, or a movie service's log, as events",
         "models": "versions, their metadata and checksums",
         "recommend": "one question, one answer, as a table",
+        "retrain": "train now, or if it is time",
+        "scheduler": "retrains when the rule says so",
         "simulate": "users who ask, choose, watch and rate",
         "up": "everything on this machine: broker, data, models, worker, users",
         "worker": "one stream worker, supervised",
     }
 
+    unlisted: ClassVar = frozenset({"pipeline"})  # for dvc.yaml
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(self.lazy)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.lazy:
+        if cmd_name not in self.lazy and cmd_name not in self.unlisted:
             return None
         module = importlib.import_module("streams.cli." + {"import": "imports"}.get(cmd_name, cmd_name))
         command: click.Command = getattr(module, {"import": "import_"}.get(cmd_name, cmd_name))

@@ -100,7 +100,13 @@ def test_a_second_rollback_does_not_go_back_another_version():
 def test_any_version_can_be_restored_from_any_phase(of):
     after = rollout.restored(IN[of], "v1")
     assert (after.stable, after.candidate, after.percentage, after.paused) == ("v1", None, 0, False)
-    assert after.rolled_back == (IN[of].candidate or "v3")
+    assert after.rolled_back == (IN[of].candidate or IN[of].rolled_back or "v3")
+
+
+def test_a_version_that_was_rolled_back_does_not_wait_again_whatever_is_rolled_back_after_it():
+    for again in (rollout.rolled_back, lambda canary: rollout.restored(canary, "v1")):
+        older = msgspec.structs.replace(IN["rolled_back"], candidate="mine")
+        assert rollout.waiting(again(older), ["v1", "v2", "v3", "v4"]) is None
 
 
 def test_what_answers_everyone_already_is_restored_without_a_change():

@@ -1,0 +1,228 @@
+"""`canarec canary`: what the split is and how its arms stand; and its changes, each one a line of the audit."""
+
+import getpass
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from rich.console import Console
+
+from models.config import Canary
+from models.errors import UsageError
+from models.events import CanaryChange
+from models.recommenders import store
+from models.release import rollout
+from streams.cli import changes
+from streams.cli.config import missing_models
+from streams.cli.hints import complete
+from streams.cli.options import Command, Number, cluster_options
+from streams.home import Home
+from streams.shown import console
+from streams.trial import as_json, head, line, screen
+
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+class Words(click.ParamType):
+    """A line of text for the audit: something, not too long, and nothing that a terminal would obey."""
+
+    name = "text"
+
+    def __init__(self, longest: int) -> None:
+        self.longest = longest
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        words = str(value).strip()
+        if not words or not words.isprintable() or len(words) > self.longest:
+            self.fail(f"expected a line of 1 to {self.longest} characters", param, ctx)
+        return words
+
+
+class Since(click.ParamType):
+    """A moment: RFC 3339, or how long ago (90s, 15m, 24h, 7d). In milliseconds since 1970."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        now_ms = _now_ms()
+        ago = re.fullmatch(r"(\d{1,7}(?:\.\d+)?)([smhd])", value, re.ASCII)
+        try:
+            at = datetime.fromisoformat(value.upper()) if ago is None else None
+        except ValueError:
+            self.fail(f"{value[:100]!r} is neither RFC 3339 nor 90s, 15m, 24h or 7d", param, ctx)
+        if at is not None:
+            at_ms = round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+        else:
+            assert ago is not None
+            at_ms = now_ms - round(float(ago[1]) * _SECONDS[ago[2]] * 1000)
+        if not 0 <= at_ms < now_ms:
+            self.fail(f"{value[:100]!r} is not between 1970 and now", param, ctx)
+        return at_ms
+
+
+def _user_at_host() -> str:
+    """Who calls: the login's name and the machine's, and nothing more of either."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's number without a name
+        user = f"uid-{os.getuid()}"
+    return f"{user}@{socket.gethostname().split('.')[0]}"
+
+
+def audited(command: Command) -> Command:
+    """`who: str` and `why: str | None`."""
+    why = click.option("--why", type=Words(1_000), help="The reason, for canary-events.")
+    who = click.option("--who", type=Words(256), default=_user_at_host, help="Who does it. [default: user@host]")
+    return cluster_options(why(who(command)))
+
+
+@click.group()
+def canary() -> None:
+    """The split: how its arms stand, and its changes, each one an event in canary-events.
+
+    A change is in config.json when the command ends, also while no broker answers; workers follow within 5 s.
+
+    \b
+    Example:
+      canarec canary status
+      canarec canary set 25 --why "no complaints at 10 %"
+    """
+
+
+@canary.command()
+@cluster_options
+@click.option(
+    "--since", type=Since(), help="Count from then on: RFC 3339, or 90s, 15m, 24h, 7d ago. [default: see above]"
+)
+@click.option("--at-most", type=click.IntRange(1), help="Answers that are counted, the newest. [default: 250,000]")
+@click.option("--json", "in_json", is_flag=True, help="For programs.")
+def status(home: Home, bootstrap_servers: str, since: int | None, at_most: int | None, in_json: bool) -> None:
+    """The split, its versions, and what each arm has done: users, requests, success, latency, clicks, hits, satisfaction.
+
+    Counted is since these two versions are in the split, at most the last 24 hours. Exit 1 where no broker answers: the split
+    is shown all the same.
+
+    \b
+    Example:
+      canarec canary status --since 2h
+    """
+    from pipelines.arms import AT_MOST, standing
+
+    if not home.path.is_dir():
+        raise UsageError(f"--home {home.path}: no such folder")
+    applied, versions = home.load(), store.list_versions(home.models)
+    if not in_json:
+        console().print(head(applied, versions))
+    for problem in missing_models(home, applied):
+        click.echo(f"warning: {problem}", err=True)
+    cluster = home.cluster(bootstrap_servers)
+    cluster.check(timeout_s=5)
+    _say(changes.tell(home, lambda: cluster, applied))
+    with Console(stderr=True).status("reading") as shown:  # only where a person watches
+        found = standing(
+            cluster,
+            applied,
+            now_ms=_now_ms(),
+            since_ms=since,
+            at_most=at_most or AT_MOST,
+            looking=lambda topic: shown.update(f"reading {topic}"),
+        )
+    if in_json:
+        click.echo(json.dumps(as_json(applied, versions, found), ensure_ascii=False))
+    else:
+        console().print(screen(found))
+
+
+@canary.command("set")
+@click.argument("percent", type=Number(0, 100))
+@audited
+def set_(percent: float, home: Home, bootstrap_servers: str, who: str, why: str | None) -> None:
+    """Another share for the candidate: PERCENT of users, 0 to 100, fractions too. Growing it moves nobody back.
+
+    \b
+    Example:
+      canarec canary set 60 --why "night shift is over"
+    """
+    _change(home, bootstrap_servers, lambda now: rollout.stepped(now, percent), "set", who, why)
+
+
+@canary.command()
+@audited
+def promote(home: Home, bootstrap_servers: str, who: str, why: str | None) -> None:
+    """The candidate becomes the stable version, for everyone; the version before is kept for a rollback.
+
+    \b
+    Example:
+      canarec canary promote --why "better in every figure"
+    """
+    _change(home, bootstrap_servers, rollout.promoted, "promoted", who, why)
+
+
+@canary.command()
+@click.option("--to", metavar="VERSION", help="This version for everyone, whatever was before.")
+@audited
+def rollback(to: str | None, home: Home, bootstrap_servers: str, who: str, why: str | None) -> None:
+    """One step back: the candidate is out; or, after a promotion, the version before is stable again.
+
+    A second call changes nothing more. Works while no broker answers.
+
+    \b
+    Example:
+      canarec canary rollback --why "complaints"
+      canarec canary rollback --to v1
+    """
+    move = rollout.rolled_back if to is None else lambda now: rollout.restored(now, to)
+    _change(home, bootstrap_servers, move, "rolled_back", who, why)
+
+
+@canary.command()
+@audited
+def pause(home: Home, bootstrap_servers: str, who: str, why: str | None) -> None:
+    """The candidate stays on its step: nothing but people, and harm, changes the split until `resume`.
+
+    \b
+    Example:
+      canarec canary pause --why "weekend"
+    """
+    _change(home, bootstrap_servers, rollout.paused, "paused", who, why)
+
+
+@canary.command()
+@audited
+def resume(home: Home, bootstrap_servers: str, who: str, why: str | None) -> None:
+    """The steps go on after a pause.
+
+    \b
+    Example:
+      canarec canary resume
+    """
+    _change(home, bootstrap_servers, rollout.resumed, "resumed", who, why)
+
+
+def _change(
+    home: Home,
+    bootstrap_servers: str,
+    move: Callable[[Canary], Canary],
+    name: CanaryChange,
+    who: str,
+    why: str | None,
+) -> None:
+    before, after = changes.change(home, move, name, who=who, why=why, now_ms=_now_ms())
+    now, same = line(after.config.canary), before.sha256 == after.sha256
+    click.echo(f"nothing to change: {now}" if same else f"{now}\nwas {line(before.config.canary)}")
+    _say(changes.tell(home, lambda: home.cluster(bootstrap_servers), after))
+
+
+def _say(warning: str | None) -> None:
+    if warning is not None:
+        click.echo(f"warning: {complete(warning, click.get_current_context().obj or {})}", err=True)
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,170 @@
+"""A canary as a person reads it, and as a program does: split, phase, both arms. Asks nobody, decides nothing."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from models import wire
+from models.config import Applied, Canary
+from models.measures.feedback import Figures
+from models.release.arms import Arm, Standing
+from models.release.rollout import Phase, phase, waiting
+
+IN_WORDS: dict[Phase, str] = {
+    "idle": "no candidate",
+    "shadow": "shadow: the candidate answers nobody",
+    "shadow_paused": "shadow, paused",
+    "step": "on trial",
+    "step_paused": "on trial, paused",
+    "promoted": "promoted",
+    "rolled_back": "rolled back",
+}
+GROUPS = ("M", "F", "other", "unknown")
+
+
+def line(canary: Canary) -> str:
+    """The split in one line.
+
+    >>> line(Canary(stable="v1", candidate="v2", percentage=10))
+    'on trial: 10 % of users to v2, the others to v1'
+    >>> line(Canary(stable="v2", candidate=None, previous="v1"))
+    'promoted: v2 answers everyone, v1 was before it'
+    """
+    words = IN_WORDS[phase(canary)]
+    if canary.candidate is None:
+        before = f", {canary.previous} was before it" if canary.previous else ""
+        return f"{words}: {canary.stable} answers everyone{before}"
+    unit = "users" if canary.unit == "user" else "requests"
+    test = " (A/A)" if canary.candidate == canary.stable else ""
+    return f"{words}: {canary.percentage:g} % of {unit} to {canary.candidate}{test}, the others to {canary.stable}"
+
+
+def head(applied: Applied, versions: Sequence[str]) -> RenderableType:
+    """What config.json says; `versions` are those at hand."""
+    canary = applied.config.canary
+    facts = [
+        f"config_sha256 {applied.sha256[:12]}",
+        f"salt {canary.salt}",
+        f"previous {canary.previous or 'none'}",
+        f"rolled back {canary.rolled_back or 'none'}",
+        f"next in line {waiting(canary, versions) or 'none'}",
+    ]
+    if canary.forced:
+        facts.append(f"{len(canary.forced)} test users forced")
+    return Text(f"{line(canary)}\n{' · '.join(facts)}")
+
+
+def screen(standing: Standing, verdict: Sequence[str] = ()) -> RenderableType:
+    """Both arms beside each other, what counts in neither, and the verdict's lines where there is one."""
+    arms = standing.arms
+    shown = Table(title=f"{_since(standing)}, to {wire.rfc3339(standing.until_ms)}", title_justify="left")
+    shown.add_column("")
+    for variant, arm in arms.of.items():
+        shown.add_column(escape(f"{variant} {arm.version}"), justify="right")
+    for name, cell in _ROWS:
+        shown.add_row(name, *(escape(cell(arm)) for arm in arms.of.values()))
+    for group in GROUPS:
+        if any(group in arm.figures.satisfaction for arm in arms.of.values()):
+            shown.add_row(f"satisfaction {group}", *(_satisfaction(arm.figures, group) for arm in arms.of.values()))
+    shown.add_row("satisfaction M/F", *(_number(arm.figures.satisfaction_ratio) for arm in arms.of.values()))
+    aside = [
+        f"{count:,} {what}"
+        for count, what in (
+            (arms.in_both, "users met both arms"),
+            (arms.forced, "answers to forced users, in neither arm"),
+            (arms.others, "answers of other versions, in neither arm"),
+            (arms.rejected, "requests rejected"),
+        )
+        if count
+    ]
+    return Group(shown, *([Text(" · ".join(aside))] if aside else []), *(Text(each) for each in verdict))
+
+
+def as_json(applied: Applied, versions: Sequence[str], standing: Standing) -> dict[str, Any]:
+    """The same for programs. Ratios are null where nothing stands below the line."""
+    canary, arms = applied.config.canary, standing.arms
+    return {
+        "phase": phase(canary),
+        "stable": canary.stable,
+        "candidate": canary.candidate,
+        "percentage": canary.percentage,
+        "unit": canary.unit,
+        "salt": canary.salt,
+        "paused": canary.paused,
+        "previous": canary.previous,
+        "rolled_back": canary.rolled_back,
+        "next": waiting(canary, versions),
+        "forced_users": len(canary.forced),
+        "config_sha256": applied.sha256,
+        "since": wire.rfc3339(standing.since_ms),
+        "until": wire.rfc3339(standing.until_ms),
+        "older_left_out": standing.cut,
+        "arms": {variant: _arm(arm) for variant, arm in arms.of.items()},
+        "users_in_both_arms": arms.in_both,
+        "forced_answers": arms.forced,
+        "other_answers": arms.others,
+        "rejected": arms.rejected,
+    }
+
+
+def _arm(arm: Arm) -> dict[str, Any]:
+    figures = arm.figures
+    return {
+        "version": arm.version,
+        "users": len(arm.users),
+        "requests": arm.requests,
+        "ok": arm.statuses["ok"],
+        "fallback": arm.statuses["fallback"],
+        "reasons": dict(sorted(arm.reasons.items())),
+        "success": arm.success,
+        "latency_ms": {"p50": arm.latency_ms(0.5), "p99": arm.latency_ms(0.99)},
+        "shown": figures.shown,
+        "selections": figures.selections,
+        "ctr": figures.ctr,
+        "past_horizon": figures.past_horizon,
+        "hits": figures.hits,
+        "hit_rate": figures.hit_rate,
+        "satisfaction": {
+            group: {"count": said.count, "mean": said.mean} for group, said in sorted(figures.satisfaction.items())
+        },
+        "satisfaction_ratio": figures.satisfaction_ratio,
+    }
+
+
+_ROWS: tuple[tuple[str, Callable[[Arm], str]], ...] = (
+    ("users", lambda arm: f"{len(arm.users):,}"),
+    ("requests", lambda arm: f"{arm.requests:,}"),
+    ("success", lambda arm: _share(arm.success)),
+    ("fallbacks", lambda arm: ", ".join(f"{count:,} {why}" for why, count in arm.reasons.most_common()) or "0"),
+    ("latency p50, p99", lambda arm: f"{_whole(arm.latency_ms(0.5))}, {_whole(arm.latency_ms(0.99))} ms"),
+    ("click-through", lambda arm: _share(arm.figures.ctr, arm.figures.shown)),
+    ("hit rate", lambda arm: _share(arm.figures.hit_rate, arm.figures.past_horizon)),
+)
+
+
+def _since(standing: Standing) -> str:
+    since = f"since {wire.rfc3339(standing.since_ms)}"
+    return f"{since} (older answers are left out: there are too many)" if standing.cut else since
+
+
+def _satisfaction(figures: Figures, group: str) -> str:
+    said = figures.satisfaction.get(group)
+    return "–" if said is None else f"{said.mean:.3f} of {said.count:,}"
+
+
+def _share(value: float | None, of: int | None = None) -> str:
+    if value is None:
+        return "–"
+    return f"{100 * value:.2f} %" + ("" if of is None else f" of {of:,}")
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _whole(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
