@@ -57,9 +57,15 @@ class Popular:
         columns = np.full((rows, n), -1, np.int32)
         scores: F32 = np.full((rows, n), -np.inf, np.float32)
         found = np.zeros(rows, np.int64)
+        hidden = np.zeros(
+            len(self.order), np.bool_
+        )  # a table for all rows: `unseen` sorts what was seen, ten times the work
         for row in range(rows):
             seen = excluded.indices[excluded.indptr[row] : excluded.indptr[row + 1]]
-            best = self.unseen(n, seen)
+            candidates = self.order[: n + len(seen)]
+            hidden[seen] = True
+            best = candidates[~hidden[candidates]][:n]
+            hidden[seen] = False
             found[row] = len(best)
             columns[row, : len(best)] = best
             scores[row, : len(best)] = self.popularity[best]

@@ -24,3 +24,12 @@ def test_fewer_are_left_than_asked_for_gives_fewer():
     top = Popular.of(np.array([5, 4])).top(3, Rows.of([[0], [], [0, 1]]))
     assert [top.row(r)[0].tolist() for r in range(3)] == [[1], [0, 1], []]
     assert top.row(1)[1].tolist() == [5, 4]
+
+
+def test_a_batch_gives_each_user_what_it_would_get_alone():
+    rng = np.random.default_rng(0)
+    popular = Popular.of(rng.integers(0, 9, 50))
+    seen = [np.sort(rng.choice(50, size, replace=False)) for size in (0, 1, 20, 45, 50, 3)]
+    top = popular.top(10, Rows.of(seen))
+    for row, columns in enumerate(seen):
+        assert top.row(row)[0].tolist() == popular.unseen(10, columns).tolist()
