@@ -15,13 +15,18 @@ POLL_S = 0.2
 
 def become(parent: int, death_signal: int, command: list[str]) -> NoReturn:
     """Linux: the kernel keeps the promise, and keeps it across exec."""
+    die_with(parent, death_signal)
+    _exec(command)
+
+
+def die_with(parent: int, death_signal: int) -> None:
+    """Linux: this process gets the signal when its parent ends, by whatever death."""
     import ctypes
 
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl")
     if os.getppid() != parent:  # it died before we asked for the signal, which will then never come
         sys.exit(128 + death_signal)
-    _exec(command)
 
 
 def watch(parent: int, death_signal: int, command: list[str]) -> NoReturn:

@@ -4,6 +4,7 @@ import math
 import os
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,21 @@ class Number(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
         return number
+
+
+class Moment(click.ParamType):
+    """A time as RFC 3339 has it; UTC where no zone is given."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            moment = datetime.fromisoformat(value.upper())
+        except ValueError:
+            self.fail(f"{_shortened(value)!r} is not RFC 3339, 2026-11-27T08:00:00Z", param, ctx)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 class Host(click.ParamType):
@@ -99,6 +115,11 @@ bootstrap_option = click.option(
     envvar="CANAREC_BOOTSTRAP_SERVERS",
     callback=servers,
     help="Kafka brokers (CANAREC_BOOTSTRAP_SERVERS).",
+)
+
+
+now_option = click.option(
+    "--now", type=Moment(), envvar="CANAREC_NOW", hidden=True, help="The time, for tests of what time decides."
 )
 
 
