@@ -52,7 +52,10 @@ def change(
             rollout.split_of(after.config.canary, after.sha256),
             why,
         )
-        outbox.put(home.outbox, TOPIC, wire.encode(event), now_ms=now_ms)
+        try:
+            outbox.put(home.outbox, TOPIC, wire.encode(event), now_ms=now_ms)
+        except OSError as error:  # a full disk: whoever asked for a rollback must know that it was made
+            raise CanarecError(f"config.json is changed, but not audited: {home.outbox}: {error.strerror}") from None
     return before, after
 
 

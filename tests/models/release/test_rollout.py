@@ -1,5 +1,6 @@
 """The life of a candidate: every pair of the table, every pair that is not in it, and what each event leaves behind."""
 
+from pathlib import Path
 from typing import get_args
 
 import msgspec
@@ -207,3 +208,13 @@ def test_a_file_without_a_split_gets_what_differs_from_the_defaults():
     raw = {}
     rollout.write(raw, Canary(percentage=0.5))
     assert raw == {"canary": {"percentage": 0.5}}
+
+
+def test_the_table_of_the_documentation_is_this_one():
+    text = (Path(__file__).parents[3] / "docs" / "canary.md").read_text()
+    lines = [
+        line for line in text.split("### What a phase takes")[1].split("\n### ")[0].splitlines() if line[:1] == "|"
+    ]
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    documented = {of: {event: to for event, to in zip(head[2:], cells, strict=True) if to} for of, _, *cells in rows}
+    assert documented == TABLE

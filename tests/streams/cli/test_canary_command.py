@@ -144,6 +144,15 @@ def test_rollback_works_with_a_kafka_configuration_that_no_client_takes(
     assert len(waiting(home)) == 1
 
 
+def test_a_change_that_cannot_be_audited_is_said_to_be_made(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    home.artifacts.mkdir()
+    home.outbox.write_text("in the way")
+    assert canarec(home, "rollback") == 1
+    assert split(home) == ("v1", None, 0)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("canarec: config.json is changed, but not audited: ")
+
+
 def test_events_wait_in_the_order_of_the_changes(home: Home) -> None:
     for command in ("set 20", "pause", "resume", "rollback"):
         canarec(home, *command.split())
