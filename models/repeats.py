@@ -16,8 +16,11 @@ from models.events import Request
 
 Verdict = Literal["new", "repeated", "conflicting"]
 
-ENTRY = np.dtype([("id", "<u8"), ("content", "<u8"), ("offset", "<i8")])
-"""One answered id as `canarec-answered` carries it, 24 bytes; the partition is the message's own."""
+ENTRY = np.dtype([("id", "<u8"), ("content", "<u8"), ("partition", "<i2"), ("offset", "<i8")])
+"""One answered id as `canarec-answered` carries it, 26 bytes, with the place of its request."""
+
+POSITION = np.dtype([("partition", "<i2"), ("next", "<i8")])
+"""How far a request partition is answered, as `canarec-answered` carries it."""
 
 Pending = dict[int, tuple[int, int, int]]
 """Ids that are being answered: id → content, partition, offset."""
@@ -88,12 +91,9 @@ class Repeats:
         if len(self._recent) >= _RUN:
             self._freeze(at_ms)
 
-    def remember_all(self, entries: NDArray[np.void], partition: int, at_ms: int) -> None:
+    def remember_all(self, entries: Iterable[tuple[int, int, int, int]], at_ms: int) -> None:
         """What a message of `canarec-answered` holds (`unpacked`)."""
-        found = entries
-        for id_, content, offset in zip(
-            found["id"].tolist(), found["content"].tolist(), found["offset"].tolist(), strict=True
-        ):
+        for id_, content, partition, offset in entries:
             self.remember(id_, content, partition, offset, at_ms)
 
     def _drop_committed(self, pending: Pending, now_ms: int) -> None:
@@ -173,17 +173,23 @@ def digest_unreadable(request_id: str, value: bytes) -> tuple[int, int]:
     return _hash(request_id.encode()), _hash(value)
 
 
-def packed(next_offset: int, entries: Iterable[tuple[int, int, int]]) -> bytes:
-    """A message of `canarec-answered`: the request partition's next offset, then (id, content, offset) of each answer.
+def packed(positions: Mapping[int, int], entries: Sequence[tuple[int, int, int, int]]) -> bytes:
+    """A message of `canarec-answered`: request partition → next offset, then (id, content, partition, offset) of each answer.
 
-    It is written in the transaction that commits `next_offset`, so it bears witness to it.
+    It is written in the transaction that commits these offsets, or above them: so it bears witness to them.
+
+    >>> unpacked(packed({3: 70_000}, [(1, 2, 3, 69_999)]))
+    ({3: 70000}, [(1, 2, 3, 69999)])
     """
-    return struct.pack("<q", next_offset) + np.array(list(entries), ENTRY).tobytes()
+    told = np.array(list(positions.items()), POSITION)
+    return struct.pack("<H", len(told)) + told.tobytes() + np.array(entries, ENTRY).tobytes()
 
 
-def unpacked(value: bytes) -> tuple[int, NDArray[np.void]]:
-    """The next offset and the entries that `packed` wrote."""
-    return struct.unpack_from("<q", value)[0], np.frombuffer(value, ENTRY, offset=8)
+def unpacked(value: bytes) -> tuple[dict[int, int], list[tuple[int, int, int, int]]]:
+    """The positions and the entries that `packed` wrote."""
+    count = struct.unpack_from("<H", value)[0]
+    told = np.frombuffer(value, POSITION, count, offset=2)
+    return dict(told.tolist()), np.frombuffer(value, ENTRY, offset=2 + told.nbytes).tolist()
 
 
 def _hash(text: bytes) -> int:

@@ -1,7 +1,7 @@
 """THE table of topics: what each is for, who its key is, how many partitions it has and how long it keeps what.
 
 Answers, their records and the memory of answered ids have as many partitions as the requests: an answer goes to the
-partition with its request's number (`streams.exactly_once` relies on it).
+partition with its request's number, records and memory of a transaction to one that it consumed from (`streams.transactions`).
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 FOR_EVER = -1
 
-PARTITIONS = 4  # each one more that a transaction touches costs it 0.6 ms (docs/performance.md)
+PARTITIONS = 4  # each one more that a transaction writes to costs it a millisecond or two (docs/performance.md)
 
 
 @dataclass(frozen=True, slots=True)

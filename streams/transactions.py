@@ -23,10 +23,16 @@ CALL_S = 4.0  # one call inside a transaction; after a time-out nobody knows wha
 SCHEMA: tuple[str, str | bytes | None] = ("schema", b"1")  # header of every message: the version of its fields
 RECORD_BYTES = 256  # what a record and its batch take beside key, value and headers, generously
 RECORD_BATCH_BYTES = 1_000_000  # librdkafka's own default
+TOGETHER = -2  # one partition for all of a transaction
 
 
 class Out(NamedTuple):
-    """One message to produce. `partition` −1 lets the partitioner choose by key. `counter` counts it once it is committed."""
+    """One message to produce. `counter` counts it once it is committed.
+
+    `partition` −1 lets the partitioner choose by key. TOGETHER is one partition for all such messages of a transaction, with the
+    number of one that it consumed from: librdkafka sends a request for each partition, a broker works a connection's requests
+    off one by one, and so each further partition costs a transaction a millisecond or two.
+    """
 
     topic: str
     value: bytes | None
@@ -108,13 +114,16 @@ class Transactions:
         if producer is None:
             raise KafkaException(KafkaError(KafkaError._STATE, "the producers are being made"))
         self._since = time.monotonic()
+        consumed = sorted(partition for _, partition in ends)
+        together = consumed[self._turn % len(consumed)]
         try:
             producer.begin_transaction()
             for number, out in enumerate(outputs):
+                partition = together if out.partition == TOGETHER else out.partition
                 headers = [*(out.headers or ()), SCHEMA]
                 # the last one's stamp tells the broker's time: it waits for nothing but the broker
                 told = partial(self._stamped, self.clock.local_ms()) if number == len(outputs) - 1 else None
-                producer.produce(out.topic, out.value, out.key, out.partition, on_delivery=told, headers=headers)
+                producer.produce(out.topic, out.value, out.key, partition, on_delivery=told, headers=headers)
             producer.send_offsets_to_transaction(
                 [TopicPartition(topic, partition, end, self.name) for (topic, partition), end in ends.items()],
                 metadata,

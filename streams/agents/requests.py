@@ -10,16 +10,14 @@ import asyncio
 import concurrent.futures
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import faust
-import numpy as np
 import structlog
 from confluent_kafka import Message, TopicPartition
 from faust.types import StreamT
-from numpy.typing import NDArray
 
 from models import repeats, wire
 from models.answer import Decision, Question, check, decide, records, rejection
@@ -38,13 +36,13 @@ from streams.messages import Place, kafka_ms, offset, partition, source
 from streams.outcomes import LiveOutcomes
 from streams.reload import Worlds
 from streams.tail import Followed, Tail
-from streams.transactions import Out
+from streams.transactions import TOGETHER, Out
 
 log = structlog.get_logger()
 
 HOUR_MS = 3_600_000
 PRODUCERS = 3
-ENTRIES_AT_ONCE = 200  # 4,808 bytes
+ENTRIES_AT_ONCE = 200  # 5,200 bytes
 
 
 @dataclass(slots=True)
@@ -74,11 +72,11 @@ class Read(NamedTuple):
 
 @dataclass(slots=True)
 class Parsed:
-    """What some batches hold: questions for a model, outputs for all else, ids to remember: partition → (id, content, offset)."""
+    """What some batches hold: questions for a model, outputs for all else, ids to remember: (id, content, partition, offset)."""
 
     questions: list[tuple[Question, Message]] = field(default_factory=list)
     outputs: list[Out] = field(default_factory=list)
-    entries: dict[int, list[tuple[int, int, int]]] = field(default_factory=dict)
+    entries: list[tuple[int, int, int, int]] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
 
 
@@ -215,7 +213,7 @@ class Requests:
                         told = f"request_id {request_id!r} was answered for another question before"
                         parsed.outputs.append(self._dead(message, BadMessage("conflicting_repeat", told)))
                     continue
-                parsed.entries.setdefault(asked.partition, []).append((asked.id, asked.content, asked.offset))
+                parsed.entries.append(asked[:4])
             if error is None and request is not None:
                 parsed.questions.append((Question(request, source(message), kafka_ms(message)), message))
                 continue
@@ -266,21 +264,21 @@ class Requests:
         return dead_letter(self.topics["dead-letters"], message, error, self.pipe.fits)
 
     def _both(self, records: tuple[bytes, bytes], user_id: str | None, source: Source) -> tuple[Out, Out]:
-        """An answer and its record, to the partitions with the request's number: the next owner finds them there."""
+        """An answer, to the partition with its request's number, where who asks by partition finds it; and its record."""
         key = user_id.encode() if user_id is not None else None
         answer, record = records
         return (
             Out(self.topics["recommendations"], answer, key, source.partition),
-            Out(self.topics["provenance"], record, key, source.partition),
+            Out(self.topics["provenance"], record, key, TOGETHER),
         )
 
-    def _memory(self, batches: Sequence[Batch], entries: Mapping[int, Sequence[tuple[int, int, int]]]) -> list[Out]:
-        """For each partition of the batches: how far it is answered, and which ids were."""
-        ends = {partition(m): offset(m) + 1 for batch in batches for m in batch.messages}
+    def _memory(self, batches: Sequence[Batch], entries: Sequence[tuple[int, int, int, int]]) -> list[Out]:
+        """How far the partitions are answered, and which ids were."""
+        positions = self.answered.positions(number for _, number in batches[-1].session.next)
+        positions |= {partition(m): offset(m) + 1 for batch in batches for m in batch.messages}
         return [
-            Out(self.topics["canarec-answered"], repeats.packed(end, some), partition=number)
-            for number, end in ends.items()
-            for some in _chunks(entries.get(number, ()))
+            Out(self.topics["canarec-answered"], repeats.packed(positions, some), partition=TOGETHER)
+            for some in _chunks(entries)
         ]
 
     def _count(self, batches: Sequence[Batch]) -> None:
@@ -300,7 +298,7 @@ class Requests:
 class Answered:
     """Which ids were answered, by whichever worker: the tail of an internal topic that is written with the answers.
 
-    Its last message in a partition also says how far that partition is answered: the witness against stale offsets.
+    Each message also says how far its worker's partitions are answered: the witness against stale offsets.
     """
 
     def __init__(self, cluster: Cluster, applied: Applied, *, on_fatal: Callable[[], None]) -> None:
@@ -329,10 +327,16 @@ class Answered:
         with self.tail.lock:
             return self.repeats.judge_all(asked, pending)
 
+    def positions(self, numbers: Iterable[int]) -> dict[int, int]:
+        """How far these request partitions are known to be answered: none but committed answers count."""
+        with self.tail.lock:
+            return {number: self._next[number] for number in numbers if number in self._next}
+
     def witness(self, places: Sequence[Place]) -> dict[Place, int]:
         """How far the partitions are answered. What a predecessor left open must have been ended before."""
-        mine = [(self.topic, number) for _, number in places]
-        ends = self.tail.ends(mine, committed=True).get(10)
+        ends = self.tail.ends(committed=True).get(
+            10
+        )  # of all partitions: any of them may hold a predecessor's last words
         if not self.tail.wait(ends, time.monotonic() + 30):
             raise TimeoutError(f"{self.topic} cannot be read to its end")
         with self.tail.lock:
@@ -347,27 +351,24 @@ class Answered:
             starts = {}
             for found in reader.offsets_for_times(asked, timeout=30):
                 high = reader.get_watermark_offsets(found, timeout=30)[1]
-                # the last message is always read, however old: it says how far the partition is answered
+                # the last message is always read, however old: it says how far its worker's partitions are answered
                 first = found.offset if 0 <= found.offset < high else high
                 starts[found.topic, found.partition] = max(0, min(first, high - _LAST), high - self._ids)
             return starts
         finally:
             reader.close()
 
-    def _parse(self, messages: list[Message]) -> list[tuple[int, int, int, NDArray[np.void]]]:
-        found = []
-        for message in messages:
-            next_offset, entries = repeats.unpacked(message.value() or b"")
-            found.append((partition(message), kafka_ms(message), next_offset, entries))
-        return found
+    def _parse(self, messages: list[Message]) -> list[tuple[int, dict[int, int], list[tuple[int, int, int, int]]]]:
+        return [(kafka_ms(message), *repeats.unpacked(message.value() or b"")) for message in messages]
 
-    def _apply(self, found: list[tuple[int, int, int, NDArray[np.void]]]) -> None:
-        for number, at, next_offset, entries in found:
-            self._next[number] = max(self._next.get(number, 0), next_offset)
-            self.repeats.remember_all(entries, number, at)
+    def _apply(self, found: list[tuple[int, dict[int, int], list[tuple[int, int, int, int]]]]) -> None:
+        for at, positions, entries in found:
+            for number, next_offset in positions.items():
+                self._next[number] = max(self._next.get(number, 0), next_offset)
+            self.repeats.remember_all(entries, at)
 
 
-def _chunks(entries: Sequence[tuple[int, int, int]]) -> Iterable[Sequence[tuple[int, int, int]]]:
+def _chunks(entries: Sequence[tuple[int, int, int, int]]) -> Iterable[Sequence[tuple[int, int, int, int]]]:
     """So many at a time that any topic takes them; once nothing where there are none."""
     return (entries[at : at + ENTRIES_AT_ONCE] for at in range(0, max(1, len(entries)), ENTRIES_AT_ONCE))
 
