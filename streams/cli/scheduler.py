@@ -1,0 +1,118 @@
+"""`canarec scheduler`."""
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from streams.cli.options import cluster_options
+from streams.home import Home
+
+if TYPE_CHECKING:
+    from models import config
+    from models.retraining import Decision
+    from pipelines.schedule import Ended, Retraining
+    from streams.scheduler import Ending
+
+
+@click.command()
+@cluster_options
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="Prometheus port (default 8001, or any free one if it is taken; 0: any free one).",
+)
+@click.option("--print-crontab", is_flag=True, help="Print the line that lets cron retrain instead, and end.")
+def scheduler(home: Home, bootstrap_servers: str, metrics_port: int | None, print_crontab: bool) -> None:
+    """Retrains when the rule says so: every few days if there is enough new, or sooner after drift.
+
+    A second one of the same home stands by. Ctrl-C ends it, and a training that runs; the next one is whole.
+
+    \b
+    Example:
+      canarec scheduler
+      canarec scheduler --print-crontab | crontab -
+    """
+    from pipelines.schedule import crontab
+
+    if print_crontab:
+        click.echo(crontab(_retrain(home, bootstrap_servers), home.artifacts / "logs" / "retrain.log"))
+        return
+    from prometheus_client import start_http_server
+
+    from streams import scheduler as process
+
+    home.prepare()
+    home.load()  # what is wrong with it is said at once
+    port = process.free_port(metrics_port)
+    ending = process.Ending()
+    start_http_server(port, addr="127.0.0.1")
+    click.echo(f"metrics at http://127.0.0.1:{port}/metrics; Ctrl-C ends it", err=True)
+    process.serve(home.artifacts, [_retraining(home, bootstrap_servers, ending)], ending, process.utc_now)
+
+
+def _retrain(home: Home, bootstrap_servers: str) -> list[str]:
+    """The command for people and cron: the console script beside this interpreter."""
+    return [
+        str(Path(sys.executable).with_name("canarec")),
+        *("retrain", "--if-due", "--home", str(home.path), "--bootstrap-servers", bootstrap_servers),
+    ]
+
+
+def _retraining(home: Home, bootstrap_servers: str, ending: "Ending") -> "Retraining":
+    """The job: looks in this process, trains in a child."""
+    from pipelines.due import Looking
+    from pipelines.schedule import Retraining
+
+    looking = Looking(home.cluster(bootstrap_servers), home.artifacts)
+
+    def look(now: datetime) -> "tuple[config.Retraining, Decision]":
+        applied = home.load()
+        return applied.config.retraining, looking.look(applied, now)
+
+    return Retraining(look, lambda decision: _trained(home, bootstrap_servers, decision, ending), _show)
+
+
+def _trained(home: Home, bootstrap_servers: str, decision: "Decision", ending: "Ending") -> "Ended":
+    """`canarec retrain --if-due` as a child. It announces what it does; a death by a signal is announced here."""
+    from models import retraining
+    from pipelines.announce import announce
+    from pipelines.schedule import Ended
+    from streams import metrics
+    from streams import scheduler as process
+
+    before = _versions(home)
+    done = process.run("retrain", home, bootstrap_servers, ending, "--if-due")
+    made = [refused for version, refused in _versions(home) - before]
+    if done.code:
+        error = f"killed by signal {-done.code}" if done.code < 0 else done.line
+        ended = Ended("failed", error)
+        if done.code < 0 and not ending.is_set():
+            record = retraining.event("failed", decision, process.utc_now(), error=error)
+            announce(home.cluster(bootstrap_servers), home.load(), "retraining-events", record)
+    else:
+        ended = Ended("skipped" if not made else "refused" if all(made) else "finished")
+    if not ending.is_set():
+        metrics.RETRAINING.labels(ended.outcome).inc()
+        process.log.info("retraining", outcome=ended.outcome, rule=decision.rule, reason=ended.error or done.line)
+    return ended
+
+
+def _versions(home: Home) -> set[tuple[str, bool]]:
+    """Every version that runs have made, with whether a gate refused it."""
+    from models.recommenders.store import list_versions
+
+    folders = ((home.models, False), (home.artifacts / "rejected", True))
+    return {(version, refused) for folder, refused in folders for version in list_versions(folder)}
+
+
+def _show(decision: "Decision") -> None:
+    from streams import metrics
+
+    metrics.NEWEST_VERSION_AGE.clear()
+    metrics.RETRAINING_DUE.clear()
+    if decision.last is not None and decision.age_days is not None and decision.due_at is not None:
+        metrics.NEWEST_VERSION_AGE.labels(decision.last.version).set(86_400 * decision.age_days)
+        metrics.RETRAINING_DUE.labels(decision.last.version).set(decision.due_at.timestamp())

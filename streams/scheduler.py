@@ -1,0 +1,145 @@
+"""The scheduler's process: jobs that get their turns, one at a time, until a signal; and commands of ours that they run as children.
+
+Knows no job's business. One scheduler of a home is at work, the others stand by and take over when it ends, by whatever death; its children
+die with it.
+"""
+
+import fcntl
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+from confluent_kafka import KafkaException
+
+from models.errors import CanarecError
+from streams import processes, worker
+from streams.home import Home
+from streams.worker import child_command
+
+log = structlog.get_logger()
+
+DEFAULT_METRICS_PORT = 8001
+AFTER_AN_ERROR_S = 10.0  # doubling up to LONGEST_S
+LONGEST_S = 300.0
+STOP_S = 10.0
+LOG_BYTES = 10_000_000
+_STANDBY_S = 0.5
+_LOOK_S = 0.1
+
+
+class Job(Protocol):
+    """Something that is done again and again."""
+
+    name: str
+
+    def turn(self, now: datetime) -> float:
+        """Does what is due now; the seconds until its next turn."""
+
+
+class Ending(threading.Event):
+    """Set by SIGTERM and SIGINT."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.set())
+
+
+def serve(folder: Path, jobs: Sequence[Job], ending: threading.Event, now: Callable[[], datetime]) -> None:
+    """Gives the jobs their turns until the end. `folder`: where the lock of the one that is at work lies."""
+    descriptor = _at_work(folder / "scheduler.lock", ending)
+    if descriptor is None:
+        return
+    try:
+        log.info("scheduler at work", jobs=[job.name for job in jobs])
+        due = dict.fromkeys(range(len(jobs)), 0.0)
+        errors = dict.fromkeys(due, 0)
+        while not ending.is_set():
+            number = min(due, key=lambda each: due[each])
+            if ending.wait(max(0.0, due[number] - time.monotonic())):
+                return
+            wait_s, errors[number] = _turn(jobs[number], now(), errors[number])
+            due[number] = time.monotonic() + wait_s
+    finally:
+        os.close(descriptor)
+
+
+def free_port(wanted: int | None) -> int:
+    """The port that was asked for, or CanarecError; without a wish the default one, or any free one."""
+    if wanted is not None:
+        return worker.free_port(wanted)
+    try:
+        return worker.free_port(DEFAULT_METRICS_PORT)
+    except CanarecError:
+        return worker.free_port(0)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended: `code` below 0 is the signal that killed it. `line` is the last that it wrote."""
+
+    code: int
+    line: str
+
+
+def run(command: str, home: Home, bootstrap_servers: str, ending: threading.Event, *arguments: str) -> Done:
+    """A command of canarec as a child, its output in artifacts/logs. It is stopped when the end comes, and dies with this process."""
+    path = home.artifacts / "logs" / f"{command}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.stat().st_size > LOG_BYTES:
+        path.replace(path.with_suffix(".log.1"))
+    with path.open("ab") as output:
+        begin = output.tell()
+        process = processes.start(
+            child_command(command, home, bootstrap_servers, *arguments), stdout=output, stderr=output
+        )
+        while process.poll() is None:
+            if ending.wait(_LOOK_S):
+                processes.stop(process, STOP_S)
+    return Done(process.returncode, _last_line(path, begin))
+
+
+def _turn(job: Job, now: datetime, errors: int) -> tuple[float, int]:
+    """The wait until the job's next turn, and its errors in a row."""
+    try:
+        return job.turn(now), 0
+    except (CanarecError, KafkaException, OSError) as error:
+        wait_s = min(LONGEST_S, AFTER_AN_ERROR_S * 2 ** min(errors, 10))
+        log.error(f"{job.name}: cannot look", error=str(error), again_in_s=wait_s)
+        return wait_s, errors + 1
+
+
+def _at_work(path: Path, ending: threading.Event) -> int | None:
+    """The lock, as soon as nobody else has it; None where the end comes first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    standing_by = False
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if not standing_by:
+                log.info("another scheduler of this home is at work: standing by", lock=str(path))
+                standing_by = True
+            if ending.wait(_STANDBY_S):
+                os.close(descriptor)
+                return None
+
+
+def _last_line(path: Path, begin: int) -> str:
+    with path.open("rb") as file:
+        file.seek(max(begin, file.seek(0, os.SEEK_END) - 10_000))
+        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+    return next((line for line in reversed(lines) if line), "")

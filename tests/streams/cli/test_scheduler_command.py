@@ -1,0 +1,30 @@
+"""`canarec scheduler`, as it is called."""
+
+import shlex
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from streams.cli import canarec
+
+
+def test_the_crontab_line_is_a_command_of_this_installation(tmp_path):
+    folder = tmp_path / "a home"
+    folder.mkdir()
+    told = CliRunner().invoke(
+        canarec, ["scheduler", "--print-crontab", "--home", str(folder), "--bootstrap-servers", "b:1"], obj={}
+    )
+    assert told.exit_code == 0
+    words = shlex.split(told.output.replace(r"\%", "%"))
+    assert words[:5] == ["17", "*", "*", "*", "*"]
+    assert Path(words[5]).name == "canarec"
+    assert Path(words[5]).exists()
+    assert words[6:12] == ["retrain", "--if-due", "--home", str(folder), "--bootstrap-servers", "b:1"]
+    assert words[13] == str(folder / "artifacts" / "logs" / "retrain.log")
+
+
+def test_a_wrong_configuration_is_told_of_before_anything_starts(tmp_path):
+    (tmp_path / "config.json").write_text('{"retraining": {"days": -1}}')
+    told = CliRunner().invoke(canarec, ["scheduler", "--home", str(tmp_path)], obj={})
+    assert told.exit_code != 0
+    assert "retraining.days" in str(told.exception)
