@@ -45,8 +45,12 @@ bench-all: bench ## also growth, two million requests, catching up, histories, a
 	$(BIN)/python -m tests.bench.growth
 	$(BIN)/python -m tests.bench.soak
 	$(BIN)/python -m tests.bench.backfill
+	$(BIN)/python -m tests.bench.archive
 	$(BIN)/python -m tests.bench.histories
 	$(BIN)/python -m tests.bench.profile
+
+study-drift: $(READY) ## how soon drift is found, how often falsely (docs/retraining.md); 4 minutes
+	$(BIN)/python -m pipelines.studies.drift
 
 lint: $(READY) ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .
