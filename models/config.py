@@ -169,6 +169,12 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
     next: Annotated[
         str, Meta(description="which of the recipes a new version gets, unless `versions` has one of its name")
     ] = "als"
+    validation: Annotated[
+        bool,
+        Meta(
+            description="also evaluate each recipe on a validation part, which experiments may look at as often as they like"
+        ),
+    ] = False
     data_gate: DataGate = DataGate()
     model_gate: ModelGate = ModelGate()
 
@@ -180,7 +186,9 @@ class Drift(Struct, frozen=True, forbid_unknown_fields=True):
     psi: Annotated[
         float, Meta(gt=0, description="population stability index over popularity deciles, from which on")
     ] = 0.1
-    events: Annotated[int, Meta(ge=100, description="events that are compared, at least")] = 5_000
+    events: Annotated[
+        int, Meta(ge=100, le=100_000, description="interactions that are compared: so many new ones there must be")
+    ] = 5_000
     ndcg_drop: Annotated[
         float,
         Meta(gt=0, lt=1, description="fall of the prequential NDCG, as a share; its whole interval must lie below"),
@@ -195,8 +203,10 @@ class Retraining(Struct, frozen=True, forbid_unknown_fields=True):
     """When a new version is trained, and how many are kept at hand."""
 
     days: Annotated[float, Meta(ge=0, le=3_650, description="days after the last version that a new one is due")] = 3.0
-    users: Annotated[int, Meta(ge=0, description="new users that make one worth it, or")] = 50
-    interactions: Annotated[int, Meta(ge=0, description="new interactions that do")] = 100
+    users: Annotated[int, Meta(ge=0, le=10_000_000, description="so many new users make one worth it, or")] = 50
+    interactions: Annotated[
+        int, Meta(ge=0, le=10_000_000, description="so many new interactions: pairs of user and movie")
+    ] = 100
     drift: Drift = Drift()
     look_every_s: Annotated[float, Meta(gt=0, le=86_400, description="how often the scheduler asks the rule")] = 60.0
     retry_after_s: Annotated[
@@ -220,6 +230,20 @@ class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 1_800
 
 
+Margin = Annotated[float, Meta(gt=0, lt=1)]
+
+
+class Margins(Struct, frozen=True, forbid_unknown_fields=True):
+    """By how much a candidate may be worse, in each metric; null: the metric decides nothing."""
+
+    success: Annotated[Margin | None, Meta(description="share of answers that the model made")] = 0.01
+    ctr: Annotated[Margin | None, Meta(description="share of answers with a selection; 0.05 is 5 points")] = 0.05
+    hit_rate: Annotated[Margin | None, Meta(description="share of answers followed by a watch of a listed movie")] = (
+        0.05
+    )
+    satisfaction: Annotated[Margin | None, Meta(description="mean of what users report, 0 to 1")] = 0.05
+
+
 class Release(Struct, frozen=True, forbid_unknown_fields=True):
     """How a candidate becomes the stable version, or does not."""
 
@@ -235,6 +259,34 @@ class Release(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = (0, 1, 5, 10, 25, 50, 100)
     hold_s: Annotated[float, Meta(ge=0, description="a candidate stays on a step so long, at least")] = 3_600.0
+    margins: Margins = Margins()
+    alpha: Annotated[
+        float,
+        Meta(gt=0, lt=0.5, description="chance that a candidate at a margin passes, or an equal one is rolled back"),
+    ] = 0.05
+    decides_from: Annotated[
+        float, Meta(ge=0, le=100, description="percentage from which quality decides; before, errors, latency and time")
+    ] = 10
+    users_min: Annotated[int, Meta(ge=100, description="users an arm before quality decides, at least")] = 500
+    group_users_min: Annotated[
+        int, Meta(ge=50, description="users of a gender an arm before harm to it is looked for")
+    ] = 100
+    requests_min: Annotated[int, Meta(ge=1, description="requests of the candidate before a step goes on")] = 200
+    scoring_p99_ratio_max: Annotated[
+        float, Meta(gt=0, description="p99 of the candidate's scoring time, over the stable version's")
+    ] = 1.2
+    scorings_min: Annotated[int, Meta(ge=100, description="scorings an arm before their p99 is compared")] = 1_000
+    error_margin: Annotated[
+        float, Meta(ge=0, lt=1, description="by how much its share of failed requests may be larger; beyond, it is out")
+    ] = 0.02
+    error_alpha: Annotated[float, Meta(gt=0, lt=0.5, description="chance that a sound candidate is out for errors")] = (
+        0.0001
+    )
+    failing_users_min: Annotated[int, Meta(ge=1, description="different users who meet errors before it is out")] = 3
+    crashes_max: Annotated[int, Meta(ge=0, description="crashes that a candidate may cause")] = 0
+    srm_alpha: Annotated[
+        float, Meta(gt=0, lt=0.5, description="chance that a right split is called broken (sample ratio mismatch)")
+    ] = 0.001
 
 
 class Simulator(Struct, frozen=True, forbid_unknown_fields=True):
@@ -385,6 +437,8 @@ def _check_together(config: Config) -> None:
     steps = config.release.steps
     if any(later <= earlier for earlier, later in itertools.pairwise(steps)):
         raise BadConfig("release.steps", f"{list(steps)}: each step must be above the one before")
+    if all(getattr(config.release.margins, name) is None for name in Margins.__struct_fields__):
+        raise BadConfig("release.margins", "every metric is null: nothing could decide")
     if config.training.next not in config.training.recipes:
         raise BadConfig(
             "training.next",

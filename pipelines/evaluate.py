@@ -3,15 +3,18 @@
 Lists are made as serving makes them (`users`, then `top`, seen movies left out). Trains nothing itself, publishes nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from models.measures import holdout, intervals, ranking
+from models.measures import holdout, intervals
+from models.measures.feedback import group_of
 from models.measures.intervals import Interval
+from models.measures.quality import Quality
 from models.recommenders import popular
-from models.recommenders.base import F64, Bools, Parameters, Progress, Recommender, Rows, Top
+from models.recommenders.base import Bools, Parameters, Progress, Recommender, Rows, Top
 from models.recommenders.store import ALGORITHMS
 from pipelines.dataset import Dataset
 
@@ -23,10 +26,19 @@ AT_ONCE = 4_096  # users whose lists are made together
 Figures = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """Figures for people, and what each user's lists were worth, in the order of the data set's users, for `models.gates.model`."""
+
+    figures: Figures
+    model: Quality
+    popularity: Quality
+
+
 def fit(recipe: Parameters, rows: Rows, n_movies: int, progress: Progress | None = None) -> Recommender:
-    """A model by its recipe: {"algorithm", "seed" and the algorithm's own parameters}."""
+    """A model by its recipe: {"algorithm" and the algorithm's own parameters; "seed" where it has one}."""
     algorithm = ALGORITHMS[str(recipe["algorithm"])]
-    return algorithm.fit(rows, n_movies, recipe, int(recipe["seed"]), progress)
+    return algorithm.fit(rows, n_movies, recipe, int(recipe.get("seed", 0)), progress)
 
 
 def lists(recommender: Recommender, histories: Rows, n: int = N) -> Top:
@@ -41,14 +53,37 @@ def lists(recommender: Recommender, histories: Rows, n: int = N) -> Top:
 
 
 def evaluate(dataset: Dataset, recipe: Parameters, progress: Progress | None = None) -> Figures:
+    """The figures of `measure`."""
+    return measure(dataset, recipe, progress).figures
+
+
+def measure(
+    dataset: Dataset, recipe: Parameters, progress: Progress | None = None, *, validation: bool = False
+) -> Evaluation:
     """Fit on each user's older part, recommend, compare with the newer part.
 
     {"method", "users", "held_out", "model": {"ndcg_at_20": {"value", "low", "high"}, "recall_at_20": …, "coverage_at_20": …},
-    "popularity": the same, "ndcg_ratio": {…}}; intervals are 95 %, over users.
+    "popularity": the same, "ndcg_ratio": {…}, "genders": {"F": {"users", "model": NDCG@20, "popularity": NDCG@20}, …}};
+    intervals are 95 %, over users; users of unknown gender are a group. With `validation` (a second training) "validation", too.
     """
     held = held_out(dataset)
     model = fit(recipe, dataset.rows(~held), len(dataset.movies), progress)
-    return compare(dataset, held, lambda histories: lists(model, histories))
+    found = _compared(dataset, held, lambda histories: lists(model, histories))
+    if validation:
+        found.figures["validation"] = validate(dataset, recipe)
+    return found
+
+
+def validate(dataset: Dataset, recipe: Parameters, progress: Progress | None = None) -> Figures:
+    """The same on the validation part alone, for the choice of a recipe: nothing that `measure` holds out is looked at.
+
+    {"users", "held_out", "ndcg_at_20", "recall_at_20", "coverage_at_20"}.
+    """
+    training = ~held_out(dataset)
+    held = held_out(dataset, within=training)
+    model = fit(recipe, dataset.rows(training & ~held), len(dataset.movies), progress)
+    figures = compare(dataset, held, lambda histories: lists(model, histories), within=training)
+    return {"users": figures["users"], "held_out": figures["held_out"], **figures["model"]}
 
 
 def held_out(dataset: Dataset, within: Bools | None = None, share: float = SHARE) -> Bools:
@@ -61,33 +96,48 @@ def held_out(dataset: Dataset, within: Bools | None = None, share: float = SHARE
 
 def compare(dataset: Dataset, held: Bools, recommend: Callable[[Rows], Top], within: Bools | None = None) -> Figures:
     """Figures of whatever gives lists for histories, and of popularity, on what is held out (`within`: of this part only)."""
+    return _compared(dataset, held, recommend, within).figures
+
+
+def _compared(
+    dataset: Dataset, held: Bools, recommend: Callable[[Rows], Top], within: Bools | None = None
+) -> Evaluation:
     training = dataset.rows(~held if within is None else within & ~held)
     truth = dataset.rows(held)
     baseline = popular.Popular.of(popular.counts(training, len(dataset.movies)))
-    model, model_ndcg = _figures(recommend(training), truth, len(dataset.movies))
-    popularity, popularity_ndcg = _figures(baseline.top(N, training), truth, len(dataset.movies))
-    return {
+    model = Quality.of(recommend(training).columns, truth, len(dataset.movies))
+    popularity = Quality.of(baseline.top(N, training).columns, truth, len(dataset.movies))
+    figures = {
         "method": f"each user's newest {SHARE:.0%} held out, seen movies left out, {N} recommended",
         "users": int(np.count_nonzero(np.diff(truth.indptr))),
         "held_out": len(truth.indices),
-        "model": model,
-        "popularity": popularity,
-        "ndcg_ratio": _written(intervals.ratio(model_ndcg, popularity_ndcg, _rng())),
+        "model": _figures(model),
+        "popularity": _figures(popularity),
+        "ndcg_ratio": _written(intervals.ratio(model.ndcg, popularity.ndcg, _rng())),
+        "genders": _by_gender(model, popularity, dataset.genders),
+    }
+    return Evaluation(figures, model, popularity)
+
+
+def _figures(quality: Quality) -> Figures:
+    return {
+        f"ndcg_at_{N}": _written(intervals.mean(quality.ndcg, _rng())),
+        f"recall_at_{N}": _written(intervals.mean(quality.recall, _rng())),
+        f"coverage_at_{N}": _written(quality.coverage),
     }
 
 
-def _figures(top: Top, truth: Rows, n_movies: int) -> tuple[Figures, F64]:
-    """The measures of lists, and each user's NDCG."""
-    relevant = np.diff(truth.indptr)
-    hit = ranking.hits(top.columns, truth)
-    ndcg = ranking.ndcg(hit, relevant)
-    covered = ranking.coverage(top.columns, n_movies)
-    figures = {
-        f"ndcg_at_{N}": _written(intervals.mean(ndcg, _rng())),
-        f"recall_at_{N}": _written(intervals.mean(ranking.recall(hit, relevant), _rng())),
-        f"coverage_at_{N}": _written(intervals.jackknife(covered, ranking.coverage_without(top.columns, n_movies))),
+def _by_gender(model: Quality, popularity: Quality, genders: Sequence[str | None]) -> Figures:
+    groups = np.array([group_of(gender) for gender in genders])
+    tested = ~np.isnan(model.ndcg)
+    return {
+        str(group): {
+            "users": int(np.count_nonzero(tested[groups == group])),
+            "model": _written(intervals.mean(model.ndcg[groups == group], _rng())),
+            "popularity": _written(intervals.mean(popularity.ndcg[groups == group], _rng())),
+        }
+        for group in np.unique(groups)
     }
-    return figures, ndcg
 
 
 def _rng() -> np.random.Generator:

@@ -29,7 +29,7 @@ def train(
 ) -> store.Model:
     """Evaluate the recipe, train it on the whole data set, publish it as `models / version`; gives the version as it was read back.
 
-    recipe: {"algorithm", "seed" and the algorithm's own parameters}. progress is told of both trainings together. The same data
+    recipe: {"algorithm" and the algorithm's own parameters}. progress is told of both trainings together. The same data
     set and recipe give the same factors.npz to the bit; created_at is all that differs.
     Errors: BadConfig for a recipe, NoModel for an empty data set, BadArtifact where the version is there already, OSError.
     """
@@ -41,7 +41,7 @@ def train(
     rows = dataset.rows()
     recommender = fit(recipe, rows, len(dataset.movies), progress and _half(progress, 1))
     metadata = store.Metadata(
-        model_id=f"{recipe['algorithm']}-{recipe['factors']}" if "factors" in recipe else str(recipe["algorithm"]),
+        model_id=model_id(recipe),
         model_version=version,
         training_method=dict(recipe),
         data_version=described(dataset),
@@ -53,6 +53,16 @@ def train(
     )
     store.write(models, recommender, dataset.movies, popular.counts(rows, len(dataset.movies)), metadata)
     return store.read(models, version)
+
+
+def model_id(recipe: Parameters) -> str:
+    """What a model is, in a word.
+
+    >>> model_id({"algorithm": "als", "factors": 64}), model_id({"algorithm": "ease", "movies": 10_000})
+    ('als-64', 'ease-10000')
+    """
+    algorithm = str(recipe["algorithm"])
+    return f"{algorithm}-{recipe[store.ALGORITHMS[algorithm].size]}"
 
 
 def described(dataset: Dataset) -> dict[str, Any]:

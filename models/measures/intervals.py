@@ -61,6 +61,32 @@ def ratio(a: F64, b: F64, rng: np.random.Generator, draws: int = 2_000) -> Inter
         return _percentile(value, [a[drawn].sum(axis=1) / b[drawn].sum(axis=1) for drawn in _drawn(len(a), rng, draws)])
 
 
+def widening(new: tuple[F64, F64], old: tuple[F64, F64], rng: np.random.Generator, draws: int = 2_000) -> Interval:
+    """|mean new₁ − mean new₂| − |mean old₁ − mean old₂|: by how much the gap between two groups of users has grown, −1 to 1.
+
+    Users are drawn within their group, new and old together. NaN in either: left out. A group without users: NaN throughout.
+
+    >>> widening((np.full(3, 0.5), np.full(2, 0.2)), (np.full(3, 0.4), np.full(2, 0.2)), np.random.default_rng(0)).value.__round__(9)
+    0.1
+    """
+    first, second = (
+        [a[known], b[known]] for a, b in zip(new, old, strict=True) for known in [~(np.isnan(a) | np.isnan(b))]
+    )
+    if not (len(first[0]) and len(second[0])):
+        return Interval(np.nan, np.nan, np.nan)
+    value = abs(first[0].mean() - second[0].mean()) - abs(first[1].mean() - second[1].mean())
+    means = [
+        [
+            np.concatenate(parts)
+            for parts in zip(*([a[drawn].mean(axis=1) for a in group] for drawn in some), strict=True)
+        ]
+        for group in (first, second)
+        for some in [_drawn(len(group[0]), rng, draws)]
+    ]
+    (new_first, old_first), (new_second, old_second) = means
+    return _percentile(value, [abs(new_first - new_second) - abs(old_first - old_second)])
+
+
 def jackknife(value: float, without: F64) -> Interval:
     """A figure that is no mean, from its values when one user is left out: value ± 1.96 standard errors.
 

@@ -59,6 +59,7 @@ class Als:
     """A trained factorisation. Never changes; safe to use from several threads."""
 
     algorithm: ClassVar[str] = "als"
+    size: ClassVar[str] = "factors"
 
     def __init__(self, item_factors: F32, gramian: F64, alpha: float, weights: F32) -> None:
         """item_factors: Y, (movies, f). gramian: YᵀY + λI, (f, f), symmetric and positive definite. alpha: α > 0.

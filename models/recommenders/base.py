@@ -68,6 +68,7 @@ class Recommender(Protocol):
     """A learned model: made by `fit` or `from_arrays`, never changed afterwards, safe to use from several threads."""
 
     algorithm: ClassVar[str]  # the word in config.json's `training`
+    size: ClassVar[str]  # the parameter that a model_id names: `factors` of als-64
 
     @property
     def n_movies(self) -> int: ...

@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +23,12 @@ import numpy.typing as npt
 from models.errors import BadArtifact, NoModel
 from models.recommenders.als import Als
 from models.recommenders.base import I64, Recommender
+from models.recommenders.ease import Ease
 
 FACTORS = "factors.npz"
 METADATA = "metadata.json"
 SEAL = "metadata.json.sha256"  # metadata.json holds the others' hashes; its own stands beside it, for `sha256sum -c`
-ALGORITHMS: dict[str, type[Recommender]] = {Als.algorithm: Als}
+ALGORITHMS: dict[str, type[Recommender]] = {Als.algorithm: Als, Ease.algorithm: Ease}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,13 +210,18 @@ def _text(text: str) -> npt.NDArray[np.uint8]:
 def _packed(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     """An .npz whose bytes depend on the arrays alone: names sorted, no times, no compression, no system's mark."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+    pack(buffer, arrays)
+    return buffer.getvalue()
+
+
+def pack(file: IO[bytes], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """The same into a file. (One that cannot seek gets other bytes than one that can.)"""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):
             entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
             entry.create_system = 3
-            with archive.open(entry, "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, np.ascontiguousarray(arrays[name]), allow_pickle=False)
-    return buffer.getvalue()
+            with archive.open(entry, "w", force_zip64=True) as part:
+                np.lib.format.write_array(part, np.ascontiguousarray(arrays[name]), allow_pickle=False)
 
 
 def _unpacked(content: bytes) -> dict[str, npt.NDArray[Any]]:

@@ -74,6 +74,38 @@ def best(
     return top
 
 
+def of_scores(scores: F32, wanted: I64, columns: I32, *, lowest: float = LOWEST) -> Top:
+    """The same where every score is known already, for models without movie vectors.
+
+    scores: (users, places), −inf where a movie must not be given. wanted: n of each user. columns: the column of each place,
+    ascending. lowest: a score below it is not given; fewer than n left come back as fewer, as in `best`.
+
+    >>> of_scores(np.array([[1, 3, 3, 0]], np.float32), np.array([2]), np.array([0, 4, 5, 9], np.int32)).row(0)
+    (array([4, 5], dtype=int32), array([3., 3.], dtype=float32))
+    """
+    width = min(int(wanted.max(initial=0)), len(columns))
+    top = Top(
+        np.full((len(scores), width), -1, np.int32),
+        np.full((len(scores), width), -np.inf, np.float32),
+        np.zeros(len(scores), np.int64),
+    )
+    for start in range(0, len(scores), BATCH):
+        some = slice(start, start + BATCH)
+        n = np.minimum(wanted[some], width)
+        floor = np.maximum(_nth_block(scores[some], np.maximum(n, 1)), np.float32(lowest))
+        row, place = np.nonzero(scores[some] >= floor[:, None])
+        score = scores[some][row, place]
+        order = np.lexsort((place, -score, row))
+        row, place, score = row[order], place[order], score[order]
+        rank = np.arange(len(row)) - np.searchsorted(row, np.arange(len(n)))[row]
+        keep = rank < n[row]
+        row, place, rank, score = row[keep], place[keep], rank[keep], score[keep]
+        top.columns[some][row, rank] = columns[place]
+        top.scores[some][row, rank] = score
+        top.counts[some] = np.bincount(row, minlength=len(n))
+    return top
+
+
 class _Contenders(NamedTuple):
     """Movies that can be in a list, as flat arrays."""
 

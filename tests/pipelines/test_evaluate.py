@@ -1,6 +1,7 @@
 """Evaluation by time, on data whose answer is known: two groups of users who watch their own colour of movies."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,3 +116,56 @@ def test_data_too_small_to_test_on_give_no_figures_and_no_error(recipe):
 def test_the_table_names_versions_and_popularity(figures):
     lines = evaluate.table({"v1": figures, "v2": figures}).splitlines()
     assert [line.split()[0] for line in lines] == ["version", "v1", "v2", "popularity"]
+
+
+EASE = {"algorithm": "ease", "regularization": 100.0, "movies": 100, "neighbours": 50}
+
+
+def test_ease_sees_the_colours_too(checkerboard):
+    figures = evaluate.evaluate(checkerboard, EASE)
+    assert figures["model"]["recall_at_20"]["value"] > 0.97
+    assert figures["ndcg_ratio"]["low"] > 2
+
+
+@pytest.fixture(scope="session")
+def gendered(checkerboard):
+    """Users 0 and 1 of every four are men, the third a woman, of the fourth nobody knows."""
+    return replace(checkerboard, genders=("M", "M", "F", None) * 50)
+
+
+def test_figures_by_gender_are_those_of_its_users_and_unknown_is_a_group(gendered):
+    found = evaluate.measure(gendered, EASE)
+    groups = found.figures["genders"]
+    assert {name: group["users"] for name, group in groups.items()} == {"F": 50, "M": 100, "unknown": 50}
+    women = np.arange(200) % 4 == 2
+    assert groups["F"]["model"]["value"] == pytest.approx(found.model.ndcg[women].mean(), abs=1e-6)
+    assert groups["F"]["popularity"]["value"] == pytest.approx(found.popularity.ndcg[women].mean(), abs=1e-6)
+    assert json.loads(json.dumps(found.figures, allow_nan=False)) == found.figures
+
+
+def test_a_measured_user_is_one_of_the_data_set_in_its_order(checkerboard):
+    rows = checkerboard.rows(~evaluate.held_out(checkerboard))
+    found = evaluate.measure(checkerboard, EASE)
+    top = evaluate.lists(evaluate.fit(EASE, rows, MOVIES), rows)
+    truth = checkerboard.rows(evaluate.held_out(checkerboard))
+    for user in (0, 77, 199):
+        right = set(truth.indices[truth.indptr[user] : truth.indptr[user + 1]])
+        assert found.model.recall[user] == pytest.approx(len(right & set(top.row(user)[0].tolist())) / len(right))
+
+
+def test_validation_looks_at_nothing_that_the_test_holds_out(checkerboard):
+    """What is held out is replaced by something else: the figures of validation stay what they are."""
+    held = evaluate.held_out(checkerboard)
+    other = replace(checkerboard, movie=np.where(held, (checkerboard.movie + 1) % MOVIES, checkerboard.movie))
+    found = evaluate.validate(checkerboard, EASE)
+    np.testing.assert_array_equal(evaluate.held_out(other), held)
+    assert evaluate.validate(other, EASE) == found
+    assert evaluate.evaluate(other, EASE) != evaluate.evaluate(checkerboard, EASE)
+    assert (found["users"], found["held_out"]) == (200, 800)
+    assert found["ndcg_at_20"]["value"] > 0.4
+
+
+def test_validation_is_measured_where_it_is_asked_for(checkerboard):
+    asked = evaluate.measure(checkerboard, EASE, validation=True).figures
+    assert asked.pop("validation") == evaluate.validate(checkerboard, EASE)
+    assert asked == evaluate.evaluate(checkerboard, EASE)

@@ -98,3 +98,16 @@ def test_a_version_is_never_replaced(data, tmp_path):
     train(data, RECIPE, "v1", tmp_path)
     with pytest.raises(BadArtifact, match="already"):
         train(data, RECIPE, "v1", tmp_path)
+
+
+EASE = {"algorithm": "ease", "regularization": 5.0, "movies": 20, "neighbours": 10}
+
+
+def test_ease_is_published_by_the_same_steps(data, tmp_path):
+    one, two = train(data, EASE, "v1", tmp_path), train(data, EASE, "v2", tmp_path)
+    assert one.sha256 == two.sha256
+    assert (one.model_id, one.metadata.training_method) == ("ease-20", EASE)
+    assert (len(one.movie_ids), one.recommender.n_movies) == (30, 30)
+    rows = data.rows()
+    recommended = one.recommender.top(one.recommender.users(rows), 20, rows).columns
+    assert set(recommended[recommended >= 0]) <= set(np.argsort(-one.popularity, kind="stable")[:20])

@@ -73,3 +73,30 @@ def test_one_user_says_nothing_about_spread():
     found = intervals.jackknife(0.5, np.array([0.0]))
     assert found.value == 0.5
     assert np.isnan([found.low, found.high]).all()
+
+
+def test_a_gap_widens_by_the_difference_of_the_gaps_whichever_way_they_point():
+    men, women = np.full(30, 0.5), np.full(30, 0.4)
+    found = intervals.widening((men, women + 0.3), (men, women), rng())
+    assert found == pytest.approx((0.1, 0.1, 0.1))
+    assert intervals.widening((women, men), (men, women), rng()) == pytest.approx((0, 0, 0), abs=1e-12)
+
+
+def test_the_widening_of_a_gap_is_paired_by_user():
+    men, women = rng(8).normal(0.5, 0.2, 300), rng(9).normal(0.4, 0.2, 300)
+    found = intervals.widening((men, women - 0.05), (men, women), rng())
+    assert found == pytest.approx((0.05, 0.05, 0.05), abs=1e-9)
+
+
+def test_a_group_of_nobody_has_no_gap():
+    known, nobody = np.full(3, 0.5), np.full(3, np.nan)
+    assert np.isnan(intervals.widening((known, nobody), (known, known), rng())).all()
+
+
+def test_portions_of_draws_do_not_show_in_a_widening(monkeypatch):
+    new, old = ((rng(seed).random(30), rng(seed + 1).random(20)) for seed in (1, 3))
+    new, old = tuple(new), tuple(old)
+    monkeypatch.setattr(intervals, "AT_ONCE", 10**9)
+    whole = intervals.widening(new, old, rng(), draws=50)
+    monkeypatch.setattr(intervals, "AT_ONCE", 200)
+    assert intervals.widening(new, old, rng(), draws=50) == whole

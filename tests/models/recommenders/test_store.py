@@ -11,6 +11,7 @@ from models.errors import BadArtifact, NoModel
 from models.recommenders import store
 from models.recommenders.als import Als
 from models.recommenders.base import Rows
+from models.recommenders.ease import Ease
 
 HISTORY = Rows.of([[0, 1]])
 IDS = ("a", "é,1", "10")  # ids are any text
@@ -152,3 +153,25 @@ def test_movies_and_model_must_fit_together(tmp_path, recommender):
     with pytest.raises(BadArtifact, match="3 movies"):
         store.write(tmp_path, recommender, ("a", "b"), np.array([1, 1]), metadata())
     assert store.list_versions(tmp_path) == []
+
+
+@pytest.fixture
+def ease():
+    """Two of three movies take part, with one weight each."""
+    recipe = {"regularization": 1.0, "movies": 2, "neighbours": 1}
+    return Ease.fit(Rows.of([[0, 1], [0, 1], [0, 2]]), 3, recipe, 0)
+
+
+def test_an_ease_model_comes_back_as_it_was_written(tmp_path, ease):
+    store.write(tmp_path, ease, IDS, np.array([3, 2, 1]), metadata())
+    model = store.read(tmp_path, "v1")
+    assert isinstance(model.recommender, Ease)
+    assert (model.movie_ids, model.recommender.n_movies) == (IDS, 3)
+    np.testing.assert_array_equal(model.recommender.users(HISTORY), ease.users(HISTORY))
+    assert store.verify(tmp_path, "v1") == []
+
+
+def test_the_same_ease_model_gives_the_same_bytes(tmp_path, ease):
+    for version in ("v1", "v2"):
+        store.write(tmp_path, ease, IDS, np.array([3, 2, 1]), metadata(version))
+    assert (tmp_path / "v1" / "factors.npz").read_bytes() == (tmp_path / "v2" / "factors.npz").read_bytes()
