@@ -37,7 +37,7 @@ test-quick: $(READY) ## the tests that need no broker
 chaos: $(READY) ## faults under traffic: workers and brokers killed, paused, away; minutes (a short form is in `make test`)
 	@exec $(BIN)/python -m pytest tests/chaos -m chaos
 
-.PHONY: bench bench-all
+.PHONY: bench bench-all study-drift
 bench: $(READY) ## canarec beside its peers in one run, and scoring alone; 8 minutes [ARGS="--rounds 1": 3]
 	$(BIN)/python -m tests.bench.run $(ARGS)
 
