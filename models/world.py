@@ -4,7 +4,7 @@ A request meets exactly one World, and version, variant and digests are read fro
 answer with a model that did not make it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from models.catalog import Catalog
 from models.config import Applied
 from models.events import Variant
 from models.history import Ids
+from models.recommenders.base import I32
 from models.recommenders.folded import FoldIns
 from models.recommenders.popular import order
 from models.recommenders.store import Model
@@ -34,23 +35,26 @@ class Servable:
     folded: FoldIns
 
     @classmethod
-    def of(cls, model: Model, catalog: Catalog, ids: Ids) -> "Servable":
-        index_of = np.fromiter((ids.index(m) for m in model.movie_ids), np.int32, len(model.movie_ids))
+    def of(cls, model: Model, catalog: Catalog, ids: Ids, ranked: Sequence[int]) -> "Servable":
+        """`ranked`: the catalogue's movies, most popular first, as indices."""
+        index_of = np.array(ids.indices(model.movie_ids), np.int32)
         column_of = np.full(len(ids), -1, np.int32)
         column_of[index_of] = np.arange(len(index_of), dtype=np.int32)
         allowed = None
         if len(catalog):  # a movie that was taken from the catalogue is recommended no more; without one, all may be
             allowed = np.isin(index_of, catalog.index)
             allowed = None if allowed.all() else allowed
-        by_count = [int(index_of[c]) for c in order(model.popularity) if allowed is None or allowed[c]]
-        newer = [i for i in map(ids.index, catalog.most_popular_first()) if column_of[i] < 0]
+        by_count = order(model.popularity)
+        known = index_of[by_count if allowed is None else by_count[allowed[by_count]]]
+        movies = np.array(ranked, np.int32)
+        newer = movies[column_of[movies] < 0]
         return cls(
             model,
             column_of,
             index_of,
             allowed,
-            tuple(_interleaved(by_count, newer)),
-            tuple(newer),
+            tuple(_interleaved(known, newer).tolist()),
+            tuple(newer.tolist()),
             FoldIns(model.recommender),
         )
 
@@ -73,26 +77,37 @@ class World:
     fallback: tuple[int, ...]  # the order where no model is at hand
 
     @classmethod
-    def of(cls, applied: Applied, models: Mapping[str, Model], catalog: Catalog, ids: Ids) -> "World":
-        return cls(
-            applied,
-            {version: Servable.of(model, catalog, ids) for version, model in models.items()},
-            catalog,
-            ids,
-            tuple(map(ids.index, catalog.most_popular_first())),
-        )
+    def of(
+        cls,
+        applied: Applied,
+        models: Mapping[str, Model],
+        catalog: Catalog,
+        ids: Ids,
+        *,
+        before: "World | None" = None,
+    ) -> "World":
+        """`before`: its tables, and the users that it has folded in, are taken over where model and catalogue are the same.
+
+        Where every movie has its number already, nothing is changed, and no lock is needed.
+        """
+        same = before if before is not None and before.catalog is catalog else None
+        ranked = same.fallback if same else tuple(ids.indices(catalog.most_popular_first()))
+        servables = {}
+        for version, model in models.items():
+            made = same.models.get(version) if same else None
+            servables[version] = made if made and made.model is model else Servable.of(model, catalog, ids, ranked)
+        return cls(applied, servables, catalog, ids, ranked)
 
     def version(self, variant: Variant) -> str:
         canary = self.applied.config.canary
         return canary.candidate if variant == "canary" and canary.candidate else canary.stable
 
 
-def _interleaved(known: list[int], newer: list[int]) -> list[int]:
-    """Popular movies with a newer one in every tenth place, so that what nobody could watch yet is met at all."""
-    mixed: list[int] = []
-    fresh, old = iter(newer), iter(known)
-    for place in range(1, len(known) + len(newer) + 1):
-        first, second = (fresh, old) if place % NEW_EVERY == 0 else (old, fresh)
-        movie = next(first, None)
-        mixed.append(next(second) if movie is None else movie)
-    return mixed
+def _interleaved(known: I32, newer: I32) -> I32:
+    """Popular movies with a newer one in every tenth place, so that what nobody could watch yet is met at all.
+
+    >>> _interleaved(np.arange(12), np.array([77, 88])).tolist()
+    [0, 1, 2, 3, 4, 5, 6, 7, 8, 77, 9, 10, 11, 88]
+    """
+    before = (NEW_EVERY - 1) * np.arange(1, len(newer) + 1)  # of the known ones, so many stand before each newer one
+    return np.insert(known, np.minimum(before, len(known)), newer)

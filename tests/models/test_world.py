@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.catalog import Catalog
 from models.recommenders.popular import order
-from models.world import NEW_EVERY, _interleaved
+from models.world import NEW_EVERY, World, _interleaved
 
 
 def test_columns_and_indices_are_each_others_inverse(small):
@@ -54,7 +55,7 @@ def test_every_tenth_place_of_the_fallback_goes_to_a_newer_movie(small):
 @given(known=st.integers(0, 40), newer=st.integers(0, 40))
 def test_interleaving_loses_nothing_doubles_nothing_and_keeps_both_orders(known, newer):
     old, new = list(range(known)), list(range(100, 100 + newer))
-    mixed = _interleaved(old, new)
+    mixed = _interleaved(np.array(old, np.int32), np.array(new, np.int32)).tolist()
     assert [movie for movie in mixed if movie < 100] == old
     assert [movie for movie in mixed if movie >= 100] == new
     places = [place for place, movie in enumerate(mixed, 1) if movie >= 100]
@@ -65,6 +66,19 @@ def test_interleaving_loses_nothing_doubles_nothing_and_keeps_both_orders(known,
 def test_a_variants_version_is_read_from_the_configuration(small, candidate, expected):
     world = small.world({"canary": {"candidate": candidate}})
     assert (world.version("stable"), world.version("canary")) == ("v1", expected)
+
+
+def test_a_world_takes_over_the_tables_of_the_one_before_where_model_and_catalogue_are_the_same(small):
+    before = small.world({"canary": {"percentage": 10}})
+    models = {"v1": before.models["v1"].model, "v2": small.model("v2")}  # v2 was read again
+    after = World.of(before.applied, models, before.catalog, small.ids, before=before)
+    assert after.models["v1"] is before.models["v1"]
+    assert after.models["v2"] is not before.models["v2"]
+    changed = Catalog.of(small.catalog[1:], small.ids)
+    without = World.of(before.applied, models, changed, small.ids, before=before)
+    assert without.models["v1"] is not before.models["v1"]
+    assert small.ids.index("m00") not in without.models["v1"].popular
+    assert small.ids.index("m00") not in without.fallback
 
 
 def test_without_a_model_the_fallback_is_the_catalogues_own_order(small):
