@@ -27,12 +27,14 @@ from streams.clock import BrokerClock
 from streams.exactly_once import FATAL_EXIT, ExactlyOnce
 from streams.histories import Known
 from streams.home import Home
+from streams.notices import Notices
 from streams.outcomes import LiveOutcomes
 from streams.reload import LOOK_EVERY_S, Worlds
 from streams.standby import ANSWERS, START_ANEW_EXIT, WARM, Turn
 
 log = structlog.get_logger()
 
+KEEP_EVERY_S = 1.0
 SHOW_EVERY_S = 5.0
 
 
@@ -54,6 +56,7 @@ class Worker(faust.App):
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self.parts.catch_up)
         self.add_future(self.parts.keep_house())
+        self.add_future(self.parts.keep_worlds())
         await loop.run_in_executor(None, self.parts.turn.answer.wait)
         if not self.parts.ending:  # stopped while the topics were being read, or while it stood by
             self.parts.start(loop)
@@ -76,6 +79,7 @@ class Parts:
         self.known = Known(cluster, applied, home.snapshots / name, on_fatal=on_fatal)
         self.outcomes = LiveOutcomes(cluster, applied, self.known, on_fatal=on_fatal)
         self._make_worlds: Callable[[], Worlds] = lambda: Worlds(home, applied, self.known)
+        self.notices = Notices(home, cluster, applied, name)
         clock = BrokerClock()
         self.requests = self.requests_of(
             cluster, applied, self.known, self.outcomes, name=name, clock=clock, on_fatal=on_fatal
@@ -83,7 +87,7 @@ class Parts:
         self.events = Events(cluster, applied, self.known, name=name, clock=clock, on_fatal=on_fatal)
         self.movielog = Movielog(cluster, applied, self.known, name=name, clock=clock, on_fatal=on_fatal)
         self.pipes = (self.requests.pipe, self.events.pipe, self.movielog.pipe)
-        self.ending, self._house = False, threading.Lock()
+        self.ending, self._house, self._looking = False, threading.Lock(), threading.Lock()
 
     def declare(self, app: faust.App) -> None:
         for agents in (self.requests, self.events, self.movielog):
@@ -109,21 +113,36 @@ class Parts:
         log.info("worker answers", users=self.known.histories.users, interactions=self.known.histories.n_interactions)
 
     async def keep_house(self) -> None:
-        """New Worlds, gauges and snapshots, beside the answers."""
+        """Gauges and snapshots, beside the answers."""
         loop, shown = asyncio.get_running_loop(), 0.0
         while not self.ending:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(KEEP_EVERY_S)
             await loop.run_in_executor(None, self._keep, loop.time() - shown > SHOW_EVERY_S)
             if loop.time() - shown > SHOW_EVERY_S:
                 shown = loop.time()
+
+    async def keep_worlds(self) -> None:
+        """New Worlds, which must not wait for a snapshot to be written or for a broker that is away."""
+        loop = asyncio.get_running_loop()
+        while not self.ending:
+            await asyncio.sleep(LOOK_EVERY_S)
+            await loop.run_in_executor(None, self._look)
+
+    def _look(self) -> None:
+        with self._looking:
+            if self.ending:
+                return
+            worlds = self.requests.worlds
+            if worlds.refresh():
+                self._apply(worlds.current.applied.config)
+            if self._answers:
+                self.notices.tell(worlds.standing())
 
     def _keep(self, show: bool) -> None:
         with self._house:
             if self.ending:
                 return
             self._same_topics()
-            if self.requests.worlds.refresh():
-                self._apply(self.requests.worlds.current.applied.config)
             if show and self._answers:
                 self._show()
 
@@ -155,10 +174,11 @@ class Parts:
     def stop(self) -> None:
         """Each batch in flight ends and commits; then the readers."""
         self.ending = True
-        with self._house, concurrent.futures.ThreadPoolExecutor(len(self.pipes)) as pool:
+        with self._house, self._looking, concurrent.futures.ThreadPoolExecutor(len(self.pipes)) as pool:
             clean = list(pool.map(ExactlyOnce.stop, self.pipes))
         for tail in (self.known.tail, self.outcomes.tail, self.requests.answered.tail):
             tail.stop()
+        self.notices.close()
         log.info("worker stopped", clean=all(clean))
 
 

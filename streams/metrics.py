@@ -19,7 +19,13 @@ SCORING = Histogram("canarec_scoring_seconds", "Fold-in and top n of one batch",
 BATCH = Histogram("canarec_batch_requests", "Requests in one batch", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512))
 FRESHNESS = Histogram("canarec_freshness_seconds", "Wait of a batch for the events published before it", buckets=_SHORT)
 CANARY_PERCENTAGE = Gauge("canarec_canary_percentage", "Share that the candidate answers, 0 to 100")
-MODEL_INFO = Gauge("canarec_model_info", "1 for each model in use", ("model_version", "model_id", "role", "sha256"))
+MODEL_INFO = Gauge("canarec_model_info", "1 for each model in memory", ("model_version", "model_id", "role", "sha256"))
+MODEL_LOAD = Histogram(
+    "canarec_model_load_seconds",
+    "Reading, checking and warming up a model",
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+MODEL_LOAD_FAILURES = Counter("canarec_model_load_failures", "Models that could not be loaded", ("model_version",))
 CONFIG_INFO = Gauge("canarec_config_info", "1 for the configuration in force", ("config_sha256",))
 CONFIG_REFUSED = Counter("canarec_config_refused", "Changes of config.json that were refused")
 DEAD_LETTERS = Counter("canarec_dead_letters", "Messages refused", ("topic", "reason"))
@@ -43,4 +49,12 @@ SATISFACTION_RATIO = Gauge("canarec_satisfaction_ratio", "Mean satisfaction of M
 UNKNOWN_MOVIES = Counter("canarec_unknown_movies", "Events that name a movie the catalogue does not have", ("topic",))
 MOVIELOG_LINES = Counter("canarec_movielog_lines", "Lines of a movie service by what they tell", ("kind",))
 READY = Gauge("canarec_worker_ready", "1 once the worker has caught up and answers")
-RETRAINING = Counter("canarec_retraining", "Trainings by outcome", ("outcome",))
+RETRAINING = Counter("canarec_retraining", "Trainings that the scheduler ran, by outcome", ("outcome",))
+NEWEST_VERSION_AGE = Gauge(
+    "canarec_newest_version_age_seconds", "Time since the last run's version", ("model_version",)
+)
+RETRAINING_DUE = Gauge(
+    "canarec_retraining_due_timestamp_seconds",
+    "When the rule of time asks next, in seconds since 1970",
+    ("model_version",),
+)

@@ -13,9 +13,9 @@ import msgspec
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
-from models import config, movielog, wire
+from models import config, movielog, retraining, wire
 from models.errors import REASONS, BadMessage
-from models.events import Answer, AnswerReason, DeadLetter, Proof
+from models.events import Answer, AnswerReason, CanaryEvent, DeadLetter, Proof
 from models.topics import TOPICS
 from streams import metrics
 from streams.cli import canarec, reference
@@ -34,7 +34,13 @@ PARSERS = {
     "recommendation-requests": wire.request,
     "recommendation-feedback": wire.feedback,
 }
-RECORDS = {"recommendations": (Answer,), "provenance": (Answer, Proof), "dead-letters": (DeadLetter,)}
+RECORDS = {
+    "recommendations": (Answer,),
+    "provenance": (Answer, Proof),
+    "canary-events": (CanaryEvent,),
+    "retraining-events": (retraining.Event,),
+    "dead-letters": (DeadLetter,),
+}
 IN_FIELDS = [(topic, field) for topic in PARSERS for field in reference.FIELDS[topic]]
 
 

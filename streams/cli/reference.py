@@ -37,6 +37,15 @@ _WHEN = "RFC 3339, UTC where no zone is given; or a number: seconds since 1970, 
 _TIMESTAMP = Field("timestamp", "2026-11-23T12:00:00Z", _WHEN + "; at most a day ahead of the broker's clock")
 _SAID_WHEN = Field("timestamp", "2026-11-23T12:00:00Z", _WHEN + "; checked, not used", optional=True)
 _SOURCE = {"topic": "recommendation-requests", "partition": 4, "offset": 12}
+_SPLIT = {
+    "config_sha256": "213f1975…",
+    "stable": "v1",
+    "candidate": "v2",
+    "percentage": 10.0,
+    "previous": None,
+    "rolled_back": None,
+    "paused": False,
+}
 
 _ANSWER = (
     _REQUEST_ID,
@@ -56,6 +65,21 @@ _ANSWER = (
     Field("latency_ms", 6, "from the broker's time of the request to `served_at`, whole milliseconds"),
     Field("reason", "no_history", "why it is no plain `ok`: docs/operating.md lists every reason", optional=True),
 )
+
+_AT = Field("timestamp", "2026-11-04T05:00:00Z", "the clock of whoever wrote it")
+_COUNTS = (
+    "new since then: `users`, `interactions` (pairs of user and movie), and, left out where 0, the `events` that said so, `refused` messages, "
+    "and `lost` ones that the topics dropped uncounted"
+)
+_THRESHOLDS = {
+    "days": 3.0,
+    "users": 50,
+    "interactions": 100,
+    "psi": 0.1,
+    "psi_events": 5000,
+    "ndcg_drop": 0.05,
+    "cool_down_days": 1.0,
+}
 
 FIELDS: Mapping[str, tuple[Field, ...]] = {
     "watch-events": (
@@ -121,6 +145,36 @@ FIELDS: Mapping[str, tuple[Field, ...]] = {
         ),
         Field("forced", True, "there where `canary.forced` set this user's variant, and not the bucket", optional=True),
     ),
+    "canary-events": (
+        Field(
+            "event",
+            "configuration_applied",
+            "of a worker: `configuration_applied`, `configuration_refused`; of a person or the scheduler: `offered`, `set`, `promoted`, "
+            "`rolled_back`, `paused`, `resumed`",
+        ),
+        Field("timestamp", "2026-11-27T07:42:01.205Z", "the clock of whoever wrote it"),
+        Field("who", "419584-1", "the worker's name; `user@host` of a person; `scheduler`"),
+        Field("from", {**_SPLIT, "percentage": 5.0}, "the split before; null where none is known, as at a first start"),
+        Field("to", _SPLIT, "the split from then on; null for `configuration_refused`: nothing changed"),
+        Field("why", "ticket 71", "what was given with `--why`; of a refusal the error", optional=True),
+        Field("path", "canary.percentage", "of a refusal: the wrong key", optional=True),
+    ),
+    "retraining-events": (
+        Field(
+            "event",
+            "skipped",
+            "`started`, `skipped`, `finished` or `failed`; a version that a gate refuses is `failed`",
+        ),
+        _AT,
+        Field("rule", "time", "`time`, `drift`, `manual`; `none`: skipped before any rule asks"),
+        Field("reason", "skipped: 12 new users of 50 and …", "why, with every number that decided"),
+        Field("counts", {"users": 12, "interactions": 80, "events": 131}, _COUNTS),
+        Field("thresholds", _THRESHOLDS, "what config.json said then"),
+        Field("last_version", "v3", "the last run's version, since whose data was counted", optional=True),
+        Field("model_version", "v4", "the version that was made", optional=True),
+        Field("metrics", {"ndcg_at_20": 0.136}, "how good it is", optional=True),
+        Field("error", "the data set has 12 users of 20", "why it failed, in one line", optional=True),
+    ),
     "dead-letters": (
         Field("source", _SOURCE, "where the refused message stands"),
         Field("reason", "bad_n", "one of the reasons in docs/operating.md"),
@@ -140,9 +194,7 @@ FIELDS: Mapping[str, tuple[Field, ...]] = {
     ),
 }
 
-NOT_WRITTEN = frozenset(
-    {"recommendation-quality", "feedback-loop-metrics", "fairness-metrics", "canary-events", "retraining-events"}
-)
+NOT_WRITTEN = frozenset({"recommendation-quality", "feedback-loop-metrics", "fairness-metrics"})
 """Topics that are made already and that no part of this version writes to."""
 
 LINES = (
@@ -162,6 +214,8 @@ _NOTES: Mapping[str, str] = {
     "movie-catalog": "A null value deletes the movie whose id is the message's key: it is recommended no more.",
     "recommendations": "Read it with `isolation.level=read_committed`: what an aborted transaction left behind is no answer.",
     "provenance": "Every field of the answer, byte for byte, and what made it. Read it with `isolation.level=read_committed`.",
+    "canary-events": "A worker tells when another configuration than the last one that a worker of its name told of comes into force, and once of "
+    "each content of `config.json` that it does not take; beside the answers, so that nobody waits for it.",
     "dead-letters": "The message's own key and headers stay, and KIP-1034's are added: `__streams.errors.exception`, `…message`, `…topic`, "
     "`…partition`, `…offset`.",
     "canarec-answered": "Binary, for workers only: the next offset of the request partition with the same number (8 bytes, little-endian), then "
@@ -208,7 +262,7 @@ def configuration() -> str:
         "# config.json\n",
         _MADE,
         "One file in the [home](operating.md#the-home). Every key may be left out. A key that is not in these tables is refused, and so is a "
-        "value out of range: `canarec config check` names its path. A worker looks at the file once a second; a bad change is "
+        "value out of range: `canarec config check` names its path. A worker looks at the file twice a second; a bad change is "
         "refused and the last good configuration stays in force.\n",
         "A good change is in force in each worker within 5 s. Only `topics`, `group_prefix` and `events` made the histories and groups that "
         "a worker has: a change of those is refused, with the reason in the log, until the worker is stopped and started again. `kafka` is "

@@ -91,6 +91,9 @@ class Installation:
         write_whole(self.home.config, text.encode())
         return config.parse(text).sha256
 
+    def publish_model(self, version, factors=8):
+        store_model(self.home, version, factors)
+
     def kept(self, config_sha256):
         """The configuration that a record names, as the worker kept it."""
         return json.loads((self.home.configs / f"{config_sha256}.json").read_bytes())
@@ -308,6 +311,10 @@ def audit(installation):
         ):
             wrong.append(f"{request_id}: wrong bucket or percentage")
         trial = record["bucket"] < 100 * record["canary_percentage"]
+        if record.get("forced", False) != (answer["user_id"] in canary.get("forced", {})):
+            wrong.append(f"{request_id}: forced, or not, and the record says otherwise")
+        elif record.get("forced"):
+            trial = canary["forced"][answer["user_id"]] == "canary"
         if (answer["variant"], answer["model_version"]) != (
             ("canary", canary["candidate"]) if trial else ("stable", canary["stable"])
         ):

@@ -1,0 +1,131 @@
+"""What a worker tells of itself: `artifacts/workers/<name>.json`, and `canary-events` when its configuration changes.
+
+Beside the answers: nobody waits for it. Only who answers tells; a standby that takes over goes on from the file, so that an
+event says once what the worker of this name does differently from then on, however often it is started again.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from models import config, wire
+from models.config import Applied
+from models.errors import BadConfig
+from models.events import CanaryEvent, Split
+from models.release.rollout import split_of
+from streams.clients import Cluster
+from streams.home import Home, write_whole
+from streams.transactions import SCHEMA
+
+log = structlog.get_logger()
+
+LINGER_S = 0.5  # at the end, for events that are on their way
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a worker stands: what it answers by, the models that it has warm, and what of config.json it does not take."""
+
+    applied: Applied
+    models: Mapping[str, str]  # version → SHA-256
+    refused: BadConfig | None
+
+    def told(self) -> dict[str, Any]:
+        """The file's content."""
+        return {
+            "config_sha256": self.applied.sha256,
+            "models": dict(self.models),
+            "refused": self.refused and {"path": self.refused.path, "error": str(self.refused)},
+        }
+
+    def split(self) -> Split:
+        return split_of(self.applied.config.canary, self.applied.sha256)
+
+
+class Notices:
+    """The notices of one worker."""
+
+    def __init__(self, home: Home, cluster: Cluster, applied: Applied, name: str) -> None:
+        self._home, self._cluster, self._name = home, cluster, name
+        self._topic = applied.topic("canary-events")
+        self._file = home.workers / f"{name}.json"
+        self._producer: Producer | None = None
+        self._told: Mapping[str, Any] | None = None  # last; not yet looked up
+        self._written: Mapping[str, Any] | None = None  # what the file says
+        self._disk_is_full = False
+
+    def tell(self, standing: Standing) -> None:
+        """Tells what is different from what was told last."""
+        if self._told is None:
+            self._told = self._written = self._of_predecessor()
+        if self._producer is not None:
+            self._producer.poll(0)
+        told, now = self._told, standing.told()
+        if now["config_sha256"] != told.get("config_sha256"):
+            before = self._kept(told.get("config_sha256"))
+            self._send(CanaryEvent("configuration_applied", _now(), self._name, before, standing.split()))
+        if standing.refused is not None and now["refused"] != told.get("refused"):
+            why, path = str(standing.refused), standing.refused.path
+            event = CanaryEvent("configuration_refused", _now(), self._name, standing.split(), None, why, path)
+            self._send(event)
+        self._told = now
+        if now != self._written:
+            self._write(now)
+
+    def close(self) -> None:
+        """Waits a moment for what is on its way."""
+        if self._producer is not None and self._producer.flush(LINGER_S):
+            log.warning("events were not delivered in time", topic=self._topic)
+
+    def _of_predecessor(self) -> Mapping[str, Any]:
+        """What a worker of this name told last."""
+        try:
+            told = json.loads(self._file.read_text())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            log.warning("what this worker told last cannot be read", file=self._file.name, error=str(error))
+            return {}
+        return told if isinstance(told, dict) else {}
+
+    def _kept(self, config_sha256: str | None) -> Split | None:
+        """The split of a configuration that was in force, as it was kept."""
+        if config_sha256 is None:
+            return None
+        try:
+            applied = config.parse((self._home.configs / f"{config_sha256}.json").read_bytes())
+        except (OSError, BadConfig) as error:
+            log.warning("the configuration before cannot be read", config_sha256=config_sha256, error=str(error))
+            return None
+        return split_of(applied.config.canary, config_sha256)
+
+    def _send(self, event: CanaryEvent) -> None:
+        try:
+            if self._producer is None:
+                self._producer = self._cluster.producer(linger_ms=0)
+            self._producer.produce(self._topic, wire.encode(event), on_delivery=self._delivered, headers=[SCHEMA])
+        except (BufferError, KafkaException) as error:
+            log.error("an event cannot be sent", topic=self._topic, happened=event.event, error=str(error))
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            log.error("an event was not delivered", topic=self._topic, error=error.str(), value=message.value())
+
+    def _write(self, told: Mapping[str, Any]) -> None:
+        try:
+            write_whole(self._file, (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode())
+        except OSError as error:  # must not stop the answers; tried again at each look
+            if not self._disk_is_full:
+                log.error("what this worker has at hand cannot be written", file=self._file.name, error=str(error))
+            self._disk_is_full = True
+            return
+        self._written, self._disk_is_full = told, False
+
+
+def _now() -> str:
+    return wire.rfc3339(int(time.time() * 1000))
