@@ -12,6 +12,7 @@ import numpy as np
 from confluent_kafka import TopicPartition
 
 from models.config import Applied
+from models.ids import Ids
 from models.measures import prequential
 from models.measures.prequential import Predicted
 from models.news import New
@@ -43,7 +44,8 @@ def live_hits(cluster: Cluster, applied: Applied, version: str, *, since_ms: int
     """
     horizon_ms = 1_000 * applied.config.metrics.horizon_s
     of_user: dict[str, list[tuple[int, int]]] = {}  # (when, number of the answer)
-    shown: list[tuple[int, frozenset[str]]] = []
+    shown: list[tuple[int, tuple[int, ...]]] = []
+    ids = Ids()
     for some in messages(cluster, _since(cluster, applied.topic(_RECOMMENDATIONS), since_ms, ANSWERS)):
         for message in some:
             try:
@@ -54,14 +56,15 @@ def live_hits(cluster: Cluster, applied: Applied, version: str, *, since_ms: int
             ours = (answer.status, answer.variant, answer.model_version) == ("ok", "stable", version)
             if ours and answer.user_id is not None and at_ms + horizon_ms <= now_ms:
                 of_user.setdefault(answer.user_id, []).append((at_ms, len(shown)))
-                shown.append((at_ms, frozenset(answer.recommendations[:PLACES])))
+                shown.append((at_ms, tuple(ids.indices(answer.recommendations[:PLACES]))))
     hit = np.zeros(len(shown))
     if shown:
         watched = _since(cluster, applied.topic(WATCHES), min(at_ms for at_ms, _ in shown))
         for events, _ in read(cluster, applied, {(WATCHES, p): span for (_, p), span in watched.items()}):
             for event in events:
+                movie = ids.get(event.movie_id)
                 for at_ms, number in of_user.get(event.user_id, ()):
-                    if at_ms <= event.at_ms < at_ms + horizon_ms and event.movie_id in shown[number][1]:
+                    if at_ms <= event.at_ms < at_ms + horizon_ms and movie in shown[number][1]:
                         hit[number] = 1.0
     in_order = sorted(range(len(shown)), key=lambda number: shown[number][0])
     return [float(hit[number]) for number in in_order]

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,8 @@ from typing import Protocol
 
 import structlog
 from confluent_kafka import KafkaException
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.metrics import MetricWrapperBase
 
 from models.errors import CanarecError
 from streams import processes, worker
@@ -79,6 +81,14 @@ def free_port(wanted: int | None) -> int:
         return worker.free_port(DEFAULT_METRICS_PORT)
     except CanarecError:
         return worker.free_port(0)
+
+
+def serve_metrics(port: int, instruments: Iterable[MetricWrapperBase]) -> None:
+    """These and no others: a worker's gauges would read 0 here."""
+    registry = CollectorRegistry()
+    for instrument in instruments:
+        registry.register(instrument)
+    start_http_server(port, addr="127.0.0.1", registry=registry)
 
 
 def utc_now() -> datetime:

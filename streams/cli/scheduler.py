@@ -40,15 +40,14 @@ def scheduler(home: Home, bootstrap_servers: str, metrics_port: int | None, prin
     if print_crontab:
         click.echo(crontab(_retrain(home, bootstrap_servers), home.artifacts / "logs" / "retrain.log"))
         return
-    from prometheus_client import start_http_server
-
+    from streams import metrics
     from streams import scheduler as process
 
     home.prepare()
     home.load()  # what is wrong with it is said at once
     port = process.free_port(metrics_port)
     ending = process.Ending()
-    start_http_server(port, addr="127.0.0.1")
+    process.serve_metrics(port, (metrics.RETRAINING, metrics.NEWEST_VERSION_AGE, metrics.RETRAINING_DUE))
     click.echo(f"metrics at http://127.0.0.1:{port}/metrics; Ctrl-C ends it", err=True)
     process.serve(home.artifacts, [_retraining(home, bootstrap_servers, ending)], ending, process.utc_now)
 

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from datetime import UTC, datetime
 
 import pytest
+from prometheus_client import Counter, Gauge
 
 from models.errors import CanarecError
-from streams import scheduler
+from streams import scheduler, worker
 from streams.home import Home
 from streams.scheduler import run, serve
 
@@ -175,6 +177,19 @@ def test_a_port_that_is_taken_is_another_one(monkeypatch):
         assert scheduler.free_port(None) != number
         with pytest.raises(CanarecError, match="--metrics-port"):
             scheduler.free_port(number)
+
+
+def test_only_its_own_metrics_are_served():
+    own, other = Counter("canarec_own", "x", registry=None), Gauge("canarec_others", "x", registry=None)
+    own.inc()
+    other.set(0)
+    port = worker.free_port(0)
+    scheduler.serve_metrics(port, [own])
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
+        text = page.read().decode()
+    assert "canarec_own_total 1.0" in text
+    assert "canarec_others" not in text
+    assert "canarec_worker_ready" not in text
 
 
 def test_the_log_says_which_jobs_are_at_work(tmp_path, capsys):
