@@ -1,10 +1,18 @@
 """A data set is its events, whatever their order, number of repeats or batches."""
 
+import hashlib
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.dataset import Dataset, movielens_csv
+from models.errors import BadArtifact
+from models.events import Rating, Watch
+from models.history import Histories
+from models.ids import Ids
+from pipelines.dataset import Dataset, Fold, movielens_csv, read, standing, write
 
 events = st.tuples(
     st.sampled_from(["u1", "u10", "u2", "é"]),
@@ -12,6 +20,8 @@ events = st.tuples(
     st.sampled_from([np.nan, 0.5, 3.5, 5.0]),
     st.integers(0, 3),
 )
+
+NAMES = sorted(["u1", "u10", "u2", "é", "m1", "m2", "m10"])
 
 
 def dataset(rows, **more):
@@ -78,3 +88,103 @@ def test_a_movielens_file_is_read(tmp_path):
     assert (found.users, found.movies) == (("1",), ("1029", "31"))
     assert found.thousandths.tolist() == [3000, 2500]
     assert found.time_ms.tolist() == [1260759179000, 1260759144000]
+
+
+ROWS = [("é", "x", np.nan, 7), ("a", "x", 1.5, 5), ("a", "y", 4.0, 6)]
+
+
+def test_a_data_set_comes_back_as_it_was_written(tmp_path):
+    one = dataset(ROWS, genders={"é": "F"})
+    write(one, tmp_path / "dataset.npz")
+    two = read(tmp_path / "dataset.npz")
+    assert (two.users, two.movies, two.genders, two.md5) == (one.users, one.movies, (None, "F"), one.md5)
+    for name in ("user", "movie", "thousandths", "time_ms"):
+        assert getattr(two, name).dtype == getattr(one, name).dtype
+        assert getattr(two, name).tolist() == getattr(one, name).tolist()
+
+
+def test_an_empty_data_set_comes_back_too(tmp_path):
+    write(dataset([]), tmp_path / "dataset.npz")
+    assert len(read(tmp_path / "dataset.npz")) == 0
+
+
+def test_its_name_is_the_files_md5_as_dvc_has_it(tmp_path):
+    write(dataset(ROWS), tmp_path / "dataset.npz")
+    assert hashlib.md5((tmp_path / "dataset.npz").read_bytes()).hexdigest() == dataset(ROWS).md5
+
+
+def test_other_offsets_change_only_what_stands_beside_the_file(tmp_path):
+    one, two = dataset(ROWS), replace(dataset(ROWS), offsets={"watch-events": {"0": (3, 9)}})
+    write(one, tmp_path / "one.npz")
+    write(two, tmp_path / "two.npz")
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+    assert read(tmp_path / "two.npz").offsets == {"watch-events": {"0": [3, 9]}}
+
+
+def test_one_flipped_bit_is_found(tmp_path):
+    path = tmp_path / "dataset.npz"
+    write(dataset(ROWS), path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BadArtifact, match="MD5 expected"):
+        read(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(BadArtifact, match=r"dataset\.npz: cannot be read"):
+        read(tmp_path / "dataset.npz")
+    write(dataset(ROWS), tmp_path / "dataset.npz")
+    (tmp_path / "dataset.json").unlink()
+    with pytest.raises(BadArtifact, match=r"dataset\.json: cannot be read"):
+        read(tmp_path / "dataset.npz")
+
+
+@given(st.lists(events, max_size=30), st.sets(st.sampled_from(["u1", "u10", "u2", "é"])))
+def test_without_some_users_is_as_if_they_had_never_been(rows, gone):
+    genders = {"u1": "F", "é": "M"}
+    whole = dataset(rows, genders=genders)
+    places = np.flatnonzero([user in gone for user in whole.users])
+    assert whole.without(places).md5 == dataset([row for row in rows if row[0] not in gone], genders=genders).md5
+
+
+@given(st.lists(events, max_size=30))
+def test_a_data_set_is_the_histories_of_its_users(rows):
+    """What is trained on is what is served from: the same event of a user and a movie counts."""
+    histories = Histories(Ids())
+    histories.apply([Watch(u, m, 1, t) if np.isnan(stars) else Rating(u, m, stars, t) for u, m, stars, t in rows])
+    found = dataset(rows)
+    for number, user in enumerate(found.users):
+        mine = histories.interactions(user)
+        served = {
+            (histories.movie_ids.text(movie), stars, at)
+            for movie, stars, at in zip(
+                mine.movie.tolist(), mine.thousandths.tolist(), mine.time_ms.tolist(), strict=True
+            )
+        }
+        here = np.flatnonzero(found.user == number)
+        trained = {(found.movies[found.movie[i]], int(found.thousandths[i]), int(found.time_ms[i])) for i in here}
+        assert trained == served
+
+
+@given(st.lists(st.lists(events, max_size=6), max_size=8), st.integers(1, 9))
+def test_portions_of_events_do_not_matter(portions, at_once):
+    fold = Fold(at_once=at_once)
+    for portion in portions:
+        users, movies, stars, times = zip(*portion, strict=True) if portion else ((), (), (), ())
+        numbers = (np.array([NAMES.index(name) for name in names], np.int32) for names in (users, movies))
+        fold.add(*numbers, standing(np.array(stars, float), np.array(times, np.int64)))
+    pairs = fold.pairs(np.arange(len(NAMES)), np.arange(len(NAMES)))
+    rows = [row for portion in portions for row in portion]
+    found = [(NAMES[u], NAMES[m], s, t) for u, m, s, t in zip(*(column.tolist() for column in pairs), strict=True)]
+    whole = dataset(rows)
+    assert found == [
+        (whole.users[u], whole.movies[m], s, t)
+        for u, m, s, t in zip(
+            *(c.tolist() for c in (whole.user, whole.movie, whole.thousandths, whole.time_ms)), strict=True
+        )
+    ]
+
+
+def test_a_rating_that_rounds_to_nothing_is_still_a_rating():
+    assert dataset([("a", "x", 0.0001, 1), ("a", "x", np.nan, 9)]).thousandths.tolist() == [1]
