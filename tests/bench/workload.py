@@ -19,17 +19,17 @@ def interactions() -> sp.csr_matrix:
     """(users × movies) ones, drawn evenly over users; the same in every process."""
     rng = np.random.default_rng(0)
     users = rng.integers(0, USERS, 1_000_000)
-    return _matrix(users, _movies(rng, len(users), MOVIES), USERS, MOVIES)
+    return _matrix(users, drawn_movies(rng, len(users), MOVIES), USERS, MOVIES)
 
 
 def histories(users: int, movies: int, each: int, seed: int = 0) -> sp.csr_matrix:
     """(users × movies) ones, `each` draws for every user; a movie that was drawn twice counts once."""
     rng = np.random.default_rng(seed)
     drawn = np.repeat(np.arange(users), each)
-    return _matrix(drawn, _movies(rng, len(drawn), movies), users, movies)
+    return _matrix(drawn, drawn_movies(rng, len(drawn), movies), users, movies)
 
 
-def _movies(rng: np.random.Generator, n: int, movies: int) -> np.ndarray:
+def drawn_movies(rng: np.random.Generator, n: int, movies: int) -> np.ndarray:
     """Columns; popularity falls as rank to the power −0.9."""
     popularity = 1 / np.arange(1, movies + 1) ** 0.9
     return rng.choice(movies, n, p=popularity / popularity.sum())
