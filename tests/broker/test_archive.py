@@ -109,6 +109,21 @@ def test_each_run_archives_what_has_come_since(stored):
     assert not first.findings + second.findings + third.findings
 
 
+def test_progress_ends_when_all_is_done(stored):
+    stored.watch(0, 30)
+    stored.watch(30, 45, partition=1)
+    seen = []
+    archive.extend(
+        stored.cluster,
+        stored.applied,
+        stored.folder,
+        topics=(WATCHES, RATINGS),
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert seen == sorted(seen)
+    assert seen[-1] == (45, 45)
+
+
 def test_refused_messages_are_covered_and_counted(stored):
     stored.watch(0, 3)
     stored.producer.produce(stored.applied.topic(WATCHES), b"?", partition=0)
