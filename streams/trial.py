@@ -54,14 +54,14 @@ def head(applied: Applied, versions: Sequence[str]) -> RenderableType:
         f"next in line {waiting(canary, versions) or 'none'}",
     ]
     if canary.forced:
-        facts.append(f"{len(canary.forced)} test users forced")
+        facts.append(f"forced test users {len(canary.forced)}")
     return Text(f"{line(canary)}\n{' · '.join(facts)}")
 
 
 def screen(standing: Standing, verdict: Sequence[str] = ()) -> RenderableType:
     """Both arms beside each other, what counts in neither, and the verdict's lines where there is one."""
     arms = standing.arms
-    shown = Table(title=f"{_since(standing)}, to {wire.rfc3339(standing.until_ms)}", title_justify="left")
+    shown = Table()
     shown.add_column("")
     for variant, arm in arms.of.items():
         shown.add_column(escape(f"{variant} {arm.version}"), justify="right")
@@ -72,16 +72,17 @@ def screen(standing: Standing, verdict: Sequence[str] = ()) -> RenderableType:
             shown.add_row(f"satisfaction {group}", *(_satisfaction(arm.figures, group) for arm in arms.of.values()))
     shown.add_row("satisfaction M/F", *(_number(arm.figures.satisfaction_ratio) for arm in arms.of.values()))
     aside = [
-        f"{count:,} {what}"
+        f"{what}: {count:,}"
         for count, what in (
-            (arms.in_both, "users met both arms"),
+            (arms.in_both, "users who met both arms"),
             (arms.forced, "answers to forced users, in neither arm"),
             (arms.others, "answers of other versions, in neither arm"),
-            (arms.rejected, "requests rejected"),
+            (arms.rejected, "rejected requests"),
         )
         if count
     ]
-    return Group(shown, *([Text(" · ".join(aside))] if aside else []), *(Text(each) for each in verdict))
+    span = Text(f"{_since(standing)}, to {wire.rfc3339(standing.until_ms)}")
+    return Group(span, shown, *([Text(" · ".join(aside))] if aside else []), *(Text(each) for each in verdict))
 
 
 def as_json(applied: Applied, versions: Sequence[str], standing: Standing) -> dict[str, Any]:

@@ -311,10 +311,11 @@ def audit(installation):
         ):
             wrong.append(f"{request_id}: wrong bucket or percentage")
         trial = record["bucket"] < 100 * record["canary_percentage"]
-        if record.get("forced", False) != (answer["user_id"] in canary.get("forced", {})):
+        set_for = canary.get("forced", {}) if canary.get("candidate", "v2") is not None else {}
+        if record.get("forced", False) != (answer["user_id"] in set_for):
             wrong.append(f"{request_id}: forced, or not, and the record says otherwise")
         elif record.get("forced"):
-            trial = canary["forced"][answer["user_id"]] == "canary"
+            trial = set_for[answer["user_id"]] == "canary"
         if (answer["variant"], answer["model_version"]) != (
             ("canary", canary["candidate"]) if trial else ("stable", canary["stable"])
         ):

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from models import wire
 from models.release.split import arm
 from streams.cli import main
 
@@ -145,6 +146,39 @@ def test_the_status_counts_what_each_arm_has_done(shop, capsys):
     assert "stable v1" in shown
     assert "canary v2" in shown
     assert "click-through" in shown
+
+
+def test_what_others_write_there_is_read_over(installations, capsys):
+    with installations() as nobody:
+        for topic in ("provenance", "canary-events", "recommendation-feedback", "watch-events", "user-profiles"):
+            for junk in (b"\xff", b"[]", b"{}", b'{"to": 7}'):
+                nobody.publish(topic, junk, "key")
+        nobody.flush()
+        capsys.readouterr()
+        canary(nobody, "status", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert [arm_["requests"] for arm_ in found["arms"].values()] == [0, 0]
+
+
+def test_the_status_begins_with_the_trial_that_runs(shop, capsys):
+    shop.ask("u1")
+    before = wire.rfc3339(int(time.time() * 1000))
+    shop.configure(canary={"stable": "v1", "candidate": "v1", "percentage": 50})  # A/A
+    try:
+        in_force(shop)
+        records = [shop.ask(user) for user in USERS[:12]]
+        shop.wait(lambda: shop.everything("canary-events")[-1]["to"]["candidate"] == "v1", "the worker's event")
+        capsys.readouterr()
+        canary(shop, "status", "--json")
+    finally:
+        shop.configure(canary={"stable": "v1", "candidate": "v2", "percentage": 50})
+    found = json.loads(capsys.readouterr().out)
+    assert found["since"] > before
+    assert {variant: arm_["version"] for variant, arm_ in found["arms"].items()} == {"stable": "v1", "canary": "v1"}
+    for variant, arm_ in found["arms"].items():
+        drawn = {record["user_id"] for record in records if record["variant"] == variant}
+        assert len(drawn) <= arm_["users"] <= len(drawn | {"u1"})
+    assert found["users_in_both_arms"] == 0
 
 
 def test_of_too_many_answers_the_newest_are_counted_and_the_status_says_so(shop, capsys):

@@ -73,7 +73,9 @@ def test_a_home_is_a_folder(command: str, path: str, tmp_path: Path, capsys: pyt
     assert "--home" in refused([*command.split(), "--home", home], capsys)
 
 
-@pytest.mark.parametrize("command", ["models list", "models verify", "models show v1", "config check"])
+@pytest.mark.parametrize(
+    "command", ["models list", "models verify", "models show v1", "config check", "canary status", "canary rollback"]
+)
 def test_what_is_only_read_must_be_there(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     home = str(tmp_path / "no" / "such")
     assert refused([*command.split(), "--home", home], capsys) == f"canarec: --home {home}: no such folder"
@@ -139,7 +141,7 @@ def test_control_characters_do_not_break_the_line(capsys: pytest.CaptureFixture[
     assert refused(["no\nsuch\x1b[31m"], capsys) == "canarec: No such command 'no\\nsuch\\x1b[31m'."
 
 
-@pytest.mark.parametrize("group", [[], ["config"], ["models"], ["import"]])
+@pytest.mark.parametrize("group", [[], ["canary"], ["config"], ["models"], ["import"]])
 def test_a_group_alone_shows_its_help_as_it_is(group: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(group)
