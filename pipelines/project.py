@@ -145,15 +145,13 @@ def at_work(home: Path) -> list[int]:
 @contextmanager
 def opened(home: Path) -> Iterator[Any]:
     """DVC's view of the home, for what its commands do, in this process. Its errors are CanarecErrors here."""
-    os.environ.setdefault("DVC_SITE_CACHE_DIR", str(home / ".dvc" / "tmp" / "site"))
-    os.environ.setdefault("DVC_NO_ANALYTICS", "1")
     logging.getLogger("dvc").setLevel(logging.WARNING)
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
     from dvc.scm import SCMError
 
     try:
-        with Repo(str(home)) as repo:
+        with Repo(str(home), config={"core": {"site_cache_dir": str(home / ".dvc" / "tmp" / "site")}}) as repo:
             yield repo
     except (DvcException, SCMError) as error:
         raise CanarecError(f"DVC: {one_line(str(error))}") from error

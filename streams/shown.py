@@ -1,6 +1,6 @@
 """Answers and models as a person reads them: tables, and in plain words why an answer is as it is. Asks nobody."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -11,6 +11,7 @@ from rich.text import Text
 from models.config import Canary
 from models.events import Movie
 from models.recommenders.store import Metadata
+from models.release.rollout import waiting
 
 # AnswerReason, in words; what a rejected request is refused for is a dead letter's reason and said as it is.
 IN_WORDS: Mapping[str, str] = {
@@ -86,10 +87,12 @@ def titled(movie_id: str, movies: Mapping[str, Movie]) -> str:
     return f"{movie.title} ({movie.year})" if movie.year else movie.title
 
 
-def versions(found: Mapping[str, Metadata | None], canary: Canary) -> RenderableType:
+def versions(
+    found: Mapping[str, Metadata | None], canary: Canary, remote: Sequence[str] = (), refused: Sequence[str] = ()
+) -> RenderableType:
     """Model versions with their part in the split and NDCG@20 on held-out interactions, 95 % intervals in brackets.
 
-    None stands for a version whose metadata is damaged.
+    None stands for a version whose metadata is damaged. remote: versions that the DVC remote has; refused: by a gate.
     """
     shown = Table()
     for column in ("version", "model", "serves"):
@@ -97,34 +100,43 @@ def versions(found: Mapping[str, Metadata | None], canary: Canary) -> Renderable
     for column in ("NDCG@20", "popularity's", "ratio"):
         shown.add_column(column, justify="right", no_wrap=True)
     shown.add_column("created", no_wrap=True)
+    for version in remote:
+        if version not in found:
+            shown.add_row(escape(version), f"in the remote: `canarec models fetch {version}`")
     for version, metadata in found.items():
         if metadata is None:
-            shown.add_row(escape(version), "damaged: `canarec models verify`", serves(version, canary))
+            shown.add_row(escape(version), "damaged: `canarec models verify`", serves(version, canary, found))
             continue
         figures = metadata.evaluation
         shown.add_row(
             escape(version),
             escape(metadata.model_id),
-            serves(version, canary),
+            serves(version, canary, found),
             _interval(figures.get("model", {}).get("ndcg_at_20")),
             _interval(figures.get("popularity", {}).get("ndcg_at_20")),
             _interval(figures.get("ndcg_ratio"), digits=2),
             metadata.created_at[:16].replace("T", " "),
         )
+    for version in refused:
+        shown.add_row(escape(version), "refused by the model gate: artifacts/rejected")
     return shown
 
 
-def serves(version: str, canary: Canary) -> str:
-    """A version's part in the split.
+def serves(version: str, canary: Canary, at_hand: Collection[str] = ()) -> str:
+    """A version's part in the split; that of several `at_hand` which waits for its turn is the next.
 
-    >>> serves("v1", Canary()), serves("v2", Canary()), serves("v3", Canary())
-    ('stable, 90 %', 'candidate, 10 %', '')
+    >>> [serves(version, Canary(), ["v1", "v2", "v3", "v4"]) for version in ("v1", "v2", "v3", "v4")]
+    ['stable, 90 %', 'candidate, 10 %', '', 'next']
     """
     unit = "" if canary.unit == "user" else " of requests"
     if version == canary.stable:
         share = 100 - canary.percentage if canary.candidate else 100
         return f"stable, {share:g} %{unit}"
-    return f"candidate, {canary.percentage:g} %{unit}" if version == canary.candidate else ""
+    if version == canary.candidate:
+        return f"candidate, {canary.percentage:g} %{unit}"
+    if version == canary.previous:
+        return "previous"
+    return "next" if version == waiting(canary, at_hand) else ""
 
 
 def _interval(figure: Mapping[str, float] | None, digits: int = 3) -> str:

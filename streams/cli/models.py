@@ -9,6 +9,8 @@ import click
 from models.errors import BadArtifact, NoModel, UsageError
 from models.recommenders import store
 from models.recommenders.store import Metadata
+from pipelines.places import Places
+from pipelines.versions import pushed
 from streams.cli.hints import complete
 from streams.cli.options import home_option
 from streams.home import Home
@@ -28,7 +30,7 @@ def models() -> None:
 @models.command("list")
 @home_option
 def list_(home: Home) -> None:
-    """The versions at hand, who serves, and how good each was on held-out interactions.
+    """The versions, at hand or in the remote, who serves or is next, and how good each was on held-out interactions.
 
     \b
     Example:
@@ -40,10 +42,12 @@ def list_(home: Home) -> None:
             found[version] = store.read_metadata(home.models, version)
         except BadArtifact:
             found[version] = None
-    if not found:
+    places = Places(home.path)
+    remote, refused = pushed(places), store.list_versions(places.rejected)
+    if not found and not remote:
         click.echo(complete(_none_in(home), click.get_current_context().obj or {}))
         return
-    console().print(versions(found, home.load().config.canary))
+    console().print(versions(found, home.load().config.canary, remote, refused))
 
 
 @models.command()
@@ -82,6 +86,24 @@ def verify(home: Home) -> None:
     if problems:
         sys.exit(1)
     click.echo(f"{', '.join(there)}: as they were written")
+
+
+@models.command()
+@click.argument("version")
+@home_option
+def fetch(version: str, home: Home) -> None:
+    """Brings VERSION back from the DVC remote, by its hash; a damaged one is replaced.
+
+    \b
+    Example:
+      canarec models fetch v1
+    """
+    from pipelines import project
+    from pipelines.versions import fetch as fetched
+
+    _versions(home)
+    project.prepare(home.path, home.load().config.retraining.remote)
+    click.echo(f"{fetched(Places(home.path), version)}: whole, and at hand")
 
 
 def _versions(home: Home) -> list[str]:
