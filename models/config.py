@@ -102,7 +102,7 @@ class AlsRecipe(Struct, frozen=True, forbid_unknown_fields=True, tag_field="algo
 class EaseRecipe(Struct, frozen=True, forbid_unknown_fields=True, tag_field="algorithm", tag="ease"):
     """A linear item-item model in closed form (Steck 2019)."""
 
-    regularization: Annotated[float, Meta(gt=0, description="lambda of the paper")] = 200.0
+    regularization: Annotated[float, Meta(gt=0, description="lambda of the paper")] = 300.0
     movies: Annotated[
         int, Meta(ge=1, le=50_000, description="the most watched movies take part; memory grows with the square")
     ] = 10_000

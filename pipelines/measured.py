@@ -50,6 +50,11 @@ def numbers(figures: Mapping[str, Any]) -> dict[str, float | None]:
     return {
         **{measure: figures["model"][measure]["value"] for measure in _MEASURES},
         "ndcg_ratio": figures["ndcg_ratio"]["value"],
+        **(
+            {f"validation_ndcg_at_{N}": figures["validation"][f"ndcg_at_{N}"]["value"]}
+            if "validation" in figures
+            else {}
+        ),
     }
 
 

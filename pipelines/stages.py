@@ -72,7 +72,10 @@ def evaluate(places: Places, applied: Applied, say: Say) -> None:
     """Every recipe on the same split by time, with models of their own: those of `train` have seen what is held out."""
     data = datasets.read(places.dataset)
     recipes = {name: measured.parameters(recipe) for name, recipe in applied.config.training.recipes.items()}
-    found = {name: (recipe, measure(data, recipe)) for name, recipe in recipes.items()}
+    found = {
+        name: (recipe, measure(data, recipe, validation=applied.config.training.validation))
+        for name, recipe in recipes.items()
+    }
     measured.keep(places, found)
     say(table({name: evaluation.figures for name, (_, evaluation) in found.items()}))
 

@@ -145,6 +145,16 @@ def test_lists_stay_on_the_users_colour(model):
     assert set(top.row(1)[0] % 2) == {1}
 
 
+@pytest.mark.parametrize("users", [8, 20])
+def test_a_regularization_made_for_more_data_leaves_tastes_in_little(users):
+    """Even users watch even movies; λ = 300 is far more than the first hours' data weigh."""
+    rng = np.random.default_rng(0)
+    few = Rows.of([np.sort(rng.choice(10, 5, replace=False)) * 2 + user % 2 for user in range(users)])
+    model = Ease.fit(few, 20, RECIPE | {"regularization": 300.0}, 0)
+    top = model.top(model.users(few), 3, few)
+    assert (top.columns % 2 == np.arange(users)[:, None] % 2).all()
+
+
 def test_what_takes_no_part_is_neither_recommended_nor_speaks_for_anything(checkerboard):
     model = Ease.fit(checkerboard, MOVIES, RECIPE | {"movies": 20}, 0)
     out = sorted(set(range(MOVIES)) - set(model.arrays()["columns"].tolist()))
