@@ -44,6 +44,7 @@ bench: $(READY) ## canarec beside its peers in one run, and scoring alone; 8 min
 bench-all: bench ## also growth, two million requests, catching up, histories, a profile; 25 minutes, 8 GB of disk
 	$(BIN)/python -m tests.bench.growth
 	$(BIN)/python -m tests.bench.soak
+	$(BIN)/python -m tests.bench.reload
 	$(BIN)/python -m tests.bench.backfill
 	$(BIN)/python -m tests.bench.archive
 	$(BIN)/python -m tests.bench.histories
@@ -51,6 +52,10 @@ bench-all: bench ## also growth, two million requests, catching up, histories, a
 
 study-drift: $(READY) ## how soon drift is found, how often falsely (docs/retraining.md); 4 minutes
 	$(BIN)/python -m pipelines.studies.drift
+
+.PHONY: study
+study: $(READY) ## how often the canary's verdicts err, simulated; tables and plots into docs/canary.md; a minute
+	$(BIN)/python -m pipelines.studies.canary
 
 lint: $(READY) ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .

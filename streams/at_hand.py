@@ -24,7 +24,7 @@ from streams import metrics
 log = structlog.get_logger()
 
 RETRY_S = 10.0
-NICE = 10  # of the loading thread: what a request needs goes first
+NICE = 5  # of the loading thread: what a request needs goes first
 WARM_LENGTHS = (
     1,
     2,
