@@ -1,0 +1,153 @@
+"""From answers, feedback and watches to one observation a user: what verdicts count. Counts; decides nothing, knows no clock.
+
+A user's time begins with the first answer they get and lasts one horizon. What happened within it makes one value in [0, 1] for
+each metric, entered once, when the horizon has closed:
+
+    success        answers with status ok / answers
+    ctr            answers with a selection / answers with movies
+    hit_rate       answers followed by a watch of a listed movie / answers with movies
+    satisfaction   mean of what was reported; a user who reported nothing has none
+
+Two answers to one user are not independent; two users are. Whoever meets the other arm within the horizon is left out of both. Who
+has been entered is not entered again, in whichever arm: a grown percentage moves users, and what they did before is not undone.
+The order of the calls between two calls of `close` does not matter.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import get_args
+
+from models.events import Variant
+from models.measures.feedback import group_of
+from models.release.evidence import GROUPS, Group, Metric, Moments
+
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    request_id: str
+    variant: Variant
+    ok: bool
+    movies: Sequence[str]
+    at_ms: int
+
+
+@dataclass(slots=True)
+class _Said:
+    """What feedback said of an answer, with its time: the newest satisfaction counts, at a tie the larger."""
+
+    selected_ms: list[int] = field(default_factory=list)
+    satisfaction: list[tuple[int, float]] = field(default_factory=list)
+    newest_ms: int = 0
+
+
+class Observations:
+    """Users of one trial. `horizon_ms` as under `metrics` in config.json.
+
+    >>> observed = Observations(horizon_ms=1_000)
+    >>> observed.answered("r1", "u", "canary", ["heat+1995"], ok=True, group="F", at_ms=5)
+    >>> observed.said("r1", selected=True, satisfaction=0.75, at_ms=20)
+    >>> observed.close(now_ms=1_005)
+    >>> observed.users("canary")["satisfaction"]["F"]
+    Moments(n=1, total=7500, squares=56250000)
+    """
+
+    def __init__(self, horizon_ms: int) -> None:
+        if horizon_ms <= 0:
+            raise ValueError(f"horizon_ms {horizon_ms} must be above 0")
+        self._horizon_ms = horizon_ms
+        self._open: dict[str, list[_Answer]] = {}
+        self._group: dict[str, Group] = {}
+        self._said: dict[str, _Said] = {}  # by request
+        self._watches: dict[str, list[tuple[int, str]]] = {}  # by user
+        self._entered: set[str] = set()
+        self._sums: dict[Variant, dict[Metric, dict[Group, Moments]]] = {variant: {} for variant in VARIANTS}
+        self.changed_arm = 0  # users who were left out
+
+    def answered(
+        self,
+        request_id: str,
+        user_id: str,
+        variant: Variant,
+        movies: Sequence[str],
+        *,
+        ok: bool,
+        group: str | None,
+        at_ms: int,
+    ) -> None:
+        """An answer was given; `ok` where the model made it, `group` is the user's gender. ValueError for no variant."""
+        if variant not in VARIANTS:
+            raise ValueError(f"{variant!r} is no variant")
+        if user_id in self._entered:
+            return
+        self._open.setdefault(user_id, []).append(_Answer(request_id, variant, ok, movies, at_ms))
+        # the smaller of two names where the profile changed: whichever came first
+        self._group[user_id] = min(self._group.get(user_id, "unknown"), _group(group))
+
+    def said(self, request_id: str, *, selected: bool, satisfaction: float | None, at_ms: int) -> None:
+        """Feedback on an answer, also before the answer is known. ValueError for a satisfaction outside [0, 1]."""
+        if satisfaction is not None and not 0 <= satisfaction <= 1:
+            raise ValueError(f"a satisfaction of {satisfaction} is not in [0, 1]")
+        said = self._said.setdefault(request_id, _Said())
+        said.newest_ms = max(said.newest_ms, at_ms)
+        if selected:
+            said.selected_ms.append(at_ms)
+        if satisfaction is not None:
+            said.satisfaction.append((at_ms, satisfaction))
+
+    def watched(self, user_id: str, movie_id: str, at_ms: int) -> None:
+        if user_id not in self._entered:
+            self._watches.setdefault(user_id, []).append((at_ms, movie_id))
+
+    def close(self, now_ms: int) -> None:
+        """Enters the users whose horizon has closed, and forgets what can belong to nobody any more."""
+        for user_id, answers in list(self._open.items()):
+            begun_ms = min(answer.at_ms for answer in answers)
+            if begun_ms + self._horizon_ms <= now_ms:
+                self._enter(user_id, [a for a in answers if a.at_ms < begun_ms + self._horizon_ms], begun_ms)
+                for answer in answers:
+                    self._said.pop(answer.request_id, None)
+                del self._open[user_id], self._group[user_id]
+                self._watches.pop(user_id, None)
+        open_requests = {answer.request_id for answers in self._open.values() for answer in answers}
+        old_ms = now_ms - 2 * self._horizon_ms
+        for request_id in [r for r, said in self._said.items() if said.newest_ms < old_ms and r not in open_requests]:
+            del self._said[request_id]
+        for user_id in [u for u, seen in self._watches.items() if max(seen)[0] < old_ms and u not in self._open]:
+            del self._watches[user_id]
+
+    def users(self, variant: Variant) -> dict[Metric, dict[Group, Moments]]:
+        """The sums of an arm's users: what `ArmEvidence.users` takes. A copy."""
+        return {metric: dict(groups) for metric, groups in self._sums[variant].items()}
+
+    def _enter(self, user_id: str, answers: list[_Answer], begun_ms: int) -> None:
+        self._entered.add(user_id)
+        if len({answer.variant for answer in answers}) > 1:
+            self.changed_arm += 1
+            return
+        group, sums = self._group[user_id], self._sums[answers[0].variant]
+        for metric, value in self._values(user_id, answers, begun_ms + self._horizon_ms):
+            groups = sums.setdefault(metric, {})
+            groups[group] = groups.get(group, Moments()).with_value(value)
+
+    def _values(self, user_id: str, answers: list[_Answer], until_ms: int) -> Iterator[tuple[Metric, float]]:
+        yield "success", sum(answer.ok for answer in answers) / len(answers)
+        said = {a.request_id: self._said[a.request_id] for a in answers if a.request_id in self._said}
+        shown = [answer for answer in answers if answer.movies]
+        if shown:
+            selections = sum(
+                any(at_ms < until_ms for at_ms in said[a.request_id].selected_ms) for a in shown if a.request_id in said
+            )
+            yield "ctr", selections / len(shown)
+            watches = self._watches.get(user_id, [])
+            hits = sum(any(a.at_ms <= at < until_ms and movie in a.movies for at, movie in watches) for a in shown)
+            yield "hit_rate", hits / len(shown)
+        reported = [max(told) for one in said.values() if (told := [t for t in one.satisfaction if t[0] < until_ms])]
+        if reported:
+            yield "satisfaction", min(1.0, sum(sorted(value for _, value in reported)) / len(reported))
+
+
+def _group(gender: str | None) -> Group:
+    found = group_of(gender)
+    return next(group for group in GROUPS if group == found)
