@@ -172,18 +172,21 @@ def _configure(home: Path, remote: str | None) -> None:
     wanted = json.dumps({"no_scm": alone, "remote": remote, "of": path.read_text() if path.exists() else None})
     if noted.exists() and noted.read_text() == wanted:
         return
-    from dvc.config import Config
+    from dvc.config import Config, ConfigError
 
-    with Config(str(home / ".dvc")).edit("local") as local:
-        local["core"].pop("no_scm", None)
-        if alone:
-            local["core"]["no_scm"] = True
-        own = local["remote"].setdefault(REMOTE, {})
-        own.pop("url", None)
-        if remote is not None:
-            own["url"] = remote if "://" in remote else str((home / remote).resolve())
-        if not own:
-            del local["remote"][REMOTE]
+    try:
+        with Config(str(home / ".dvc")).edit("local") as local:
+            local["core"].pop("no_scm", None)
+            if alone:
+                local["core"]["no_scm"] = True
+            own = local["remote"].setdefault(REMOTE, {})
+            own.pop("url", None)
+            if remote is not None:
+                own["url"] = remote if "://" in remote else str((home / remote).resolve())
+            if not own:
+                del local["remote"][REMOTE]
+    except ConfigError as error:
+        raise CanarecError(f"{home / '.dvc'}: {one_line(str(error))}") from None
     noted.parent.mkdir(exist_ok=True)
     wanted = json.dumps({"no_scm": alone, "remote": remote, "of": path.read_text() if path.exists() else None})
     noted.write_text(wanted)
