@@ -100,10 +100,10 @@ def collect(cluster: Cluster, applied: Applied) -> Dataset:
             users.append(event.user_id)
             movies.append(event.movie_id)
             times.append(event.timestamp_ms)
-    offsets: dict[str, dict[str, list[int]]] = {watches: {}, ratings: {}}
-    for (name, partition), (first, after) in sorted(ranges.items()):
-        if name in offsets:
-            offsets[name][str(partition)] = [first, after]
+    called = {watches: "watch-events", ratings: "rating-events", profiles: "user-profiles"}
+    offsets: dict[str, dict[str, list[int]]] = {name: {} for name in called.values()}
+    for (topic_, partition), (first, after) in sorted(ranges.items()):
+        offsets[called[topic_]][str(partition)] = [first, after]
     return Dataset.from_events(
         users, movies, np.array(stars, np.float64), np.array(times, np.int64), offsets=offsets, genders=genders
     )

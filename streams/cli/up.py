@@ -67,7 +67,7 @@ def up(
     traffic: float | None,
     metrics_port: int | None,
 ) -> None:
-    """Everything on this machine: broker, topics, data, the first two models, a worker, simulated users, a live summary.
+    """Everything on this machine: broker, topics, data, first two models, worker, scheduler, simulated users, a live summary.
 
     Ctrl-C, or --for, ends it in order and leaves nothing running; the next start goes on with the same data.
 
@@ -123,7 +123,7 @@ def _start_and_watch(
     _first_answer(cluster, applied, console)
     console.print(f"ready {time.monotonic() - begun:.1f} s after the start")
     rate = applied.config.simulator.rate if traffic is None else traffic
-    children = {"worker": worker}
+    children = {"worker": worker, "scheduler": running.enter_context(_scheduler(home, bootstrap_servers))}
     if rate:
         children["simulator"] = running.enter_context(_simulator(home, bootstrap_servers, rate))
     running.callback(console.print, "stopping …")
@@ -232,6 +232,13 @@ def _first_answer(cluster: Cluster, applied: Applied, console: Console) -> None:
         f"first answer: {answer['status']} by {answer['model_version']} after {time.monotonic() - begun:.2f} s: "
         + ", ".join(answer["recommendations"])
     )
+
+
+@contextlib.contextmanager
+def _scheduler(home: Home, bootstrap_servers: str) -> Iterator[processes.Process]:
+    command = child_command("scheduler", home, bootstrap_servers, "--metrics-port", "0")
+    with _child(home, "scheduler", command) as process:
+        yield process
 
 
 @contextlib.contextmanager
