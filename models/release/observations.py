@@ -57,7 +57,7 @@ class Observations:
         if horizon_ms <= 0:
             raise ValueError(f"horizon_ms {horizon_ms} must be above 0")
         self._horizon_ms = horizon_ms
-        self._open: dict[str, list[_Answer]] = {}
+        self._open: dict[str, dict[str, _Answer]] = {}  # user → request → answer
         self._group: dict[str, Group] = {}
         self._said: dict[str, _Said] = {}  # by request
         self._watches: dict[str, list[tuple[int, str]]] = {}  # by user
@@ -76,12 +76,15 @@ class Observations:
         group: str | None,
         at_ms: int,
     ) -> None:
-        """An answer was given; `ok` where the model made it, `group` is the user's gender. ValueError for no variant."""
+        """An answer was given; `ok` where the model made it, `group` is the user's gender. ValueError for no variant.
+
+        Told twice it counts once, so that whoever reads a topic again after a crash may do so.
+        """
         if variant not in VARIANTS:
             raise ValueError(f"{variant!r} is no variant")
         if user_id in self._entered:
             return
-        self._open.setdefault(user_id, []).append(_Answer(request_id, variant, ok, movies, at_ms))
+        self._open.setdefault(user_id, {}).setdefault(request_id, _Answer(request_id, variant, ok, movies, at_ms))
         # the smaller of two names where the profile changed: whichever came first
         self._group[user_id] = min(self._group.get(user_id, "unknown"), _group(group))
 
@@ -102,7 +105,8 @@ class Observations:
 
     def close(self, now_ms: int) -> None:
         """Enters the users whose horizon has closed, and forgets what can belong to nobody any more."""
-        for user_id, answers in list(self._open.items()):
+        for user_id, by_request in list(self._open.items()):
+            answers = list(by_request.values())
             begun_ms = min(answer.at_ms for answer in answers)
             if begun_ms + self._horizon_ms <= now_ms:
                 self._enter(user_id, [a for a in answers if a.at_ms < begun_ms + self._horizon_ms], begun_ms)
@@ -110,7 +114,7 @@ class Observations:
                     self._said.pop(answer.request_id, None)
                 del self._open[user_id], self._group[user_id]
                 self._watches.pop(user_id, None)
-        open_requests = {answer.request_id for answers in self._open.values() for answer in answers}
+        open_requests = {request_id for by_request in self._open.values() for request_id in by_request}
         old_ms = now_ms - 2 * self._horizon_ms
         for request_id in [r for r, said in self._said.items() if said.newest_ms < old_ms and r not in open_requests]:
             del self._said[request_id]

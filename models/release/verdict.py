@@ -189,13 +189,13 @@ def _unready(evidence: Evidence, release: Release) -> _Found:
                 f"{arm.scorings:,} scorings of {version} timed < {release.scorings_min:,}",
             )
     limit = release.scoring_p99_ratio_max
-    if stable.scoring_p99_ms and canary.scoring_p99_ms and canary.scoring_p99_ms > limit * stable.scoring_p99_ms:
+    before, now = stable.scoring_p99_ms or 0.0, canary.scoring_p99_ms or 0.0
+    if now > limit * before:
         yield (
             "INCONCLUSIVE",
             "hold",
             "slow",
-            f"p99 of scoring {canary.scoring_p99_ms:.3g} ms by {name} > {limit:g} × {stable.scoring_p99_ms:.3g} ms "
-            f"by {evidence.stable}",
+            f"p99 of scoring {now:.3g} ms by {name} > {limit:g} × {before:.3g} ms by {evidence.stable}",
         )
     if evidence.held_s < release.hold_s:
         yield "INCONCLUSIVE", "hold", "held", f"{evidence.held_s:,.0f} s on this step < {release.hold_s:,.0f} s"

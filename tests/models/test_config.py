@@ -51,6 +51,10 @@ WRONG = {
     "training.versions.v 3": [{"training": {"versions": {"v1": ALS, "v 3": ALS}}}],
     "training.versions.v1": [{"training": {"versions": {"v1": {"factors": 8}}}}],
     "training.next": [{"training": {"recipes": {"als": ALS}, "next": "ease"}}],
+    "release.margins": [{"release": {"margins": dict.fromkeys(("success", "ctr", "hit_rate", "satisfaction"))}}],
+    "release.margins.ctr": [{"release": {"margins": {"ctr": value}}} for value in (0, 1, -0.1, "5 %")],
+    "release.alpha": [{"release": {"alpha": value}} for value in (0, 0.5, None)],
+    "release.users_min": [{"release": {"users_min": 99}}],
     "release.steps": [{"release": {"steps": [1, 5, 5]}}],
     "": [[], None, "canary", 7],
 }
@@ -124,6 +128,7 @@ TOGETHER = [
     WRONG["topics.watch-events"][-1],
     WRONG["events.rating_min"][0],
     WRONG["training.next"][0],
+    WRONG["release.margins"][0],
     WRONG["release.steps"][0],
 ]
 

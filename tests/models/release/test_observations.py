@@ -65,6 +65,11 @@ def test_a_user_is_entered_once_when_the_horizon_has_closed():
     assert found.users("canary") == before
 
 
+def test_an_answer_that_is_told_twice_counts_once():
+    told = [("answered", "r1", "u", "canary", 1), ("answered", "r2", "u", "canary", 3), ("said", "r1", True, 0.5, 10)]
+    assert observed([*told, *told]).users("canary") == observed(told).users("canary")
+
+
 def test_what_happens_after_the_horizon_does_not_count():
     found = observed(
         [
