@@ -82,7 +82,7 @@ class Ease:
     ) -> Self:
         """Learn B from (users × movies), values r > 0. One BLAS thread: more would change the last bits from run to run.
 
-        Takes 12 m² bytes for the m movies that take part: 8 for G, which becomes P in place, and a little for its factorisation.
+        Takes 8 m² bytes for the m movies that take part: G becomes its factor, and that P, in place.
         Errors: NoModel where there is nothing to learn from, BadConfig for a parameter out of range.
         """
         chosen = EaseParameters.of(parameters)
