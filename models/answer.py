@@ -1,9 +1,9 @@
-"""Decides what each request is answered, and writes answer and record. Never reads, never sends, knows no clock.
+"""Decides what each request is answered, and writes answer and record. Never reads, never sends, knows no clock of its own.
 
 One batch, one World, one cut of the histories. Whatever fails inside becomes that request's fallback with a reason.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from models import wire
 from models.errors import BadMessage, Reason
 from models.events import Answer, AnswerReason, Asked, Proof, Request, Source, Status, Variant
+from models.exploration import draw, explores
 from models.recommenders.base import Rows
-from models.release.split import arm, is_forced
+from models.release.split import arm, chance, is_forced
 from models.world import Servable, World
+
+Seconds = Callable[[], float]  # a stopwatch: seconds since whenever
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,13 @@ class Cut:
     def movies_of(self, row: int) -> NDArray[np.int32]:
         return self.movies[self.indptr[row] : self.indptr[row + 1]]
 
+    def some(self, rows: Sequence[int]) -> "Cut":
+        """Of these users alone."""
+        indptr = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum([len(self.movies_of(row)) for row in rows], out=indptr[1:])
+        movies = np.concatenate([np.empty(0, np.int32), *(self.movies_of(row) for row in rows)])
+        return Cut(indptr, movies, [self.known[row] for row in rows], self.offsets, self.behind)
+
 
 @dataclass(slots=True)
 class Decision:
@@ -55,6 +65,9 @@ class Decision:
     movies: list[str]
     scores: list[float]
     failure: str | None = None
+    propensities: list[float] | None = None  # where a place of the list was drawn
+    scoring_ms: float | None = None
+    scored_together: int | None = None
 
 
 def check(request: Request, world: World) -> None:
@@ -63,8 +76,10 @@ def check(request: Request, world: World) -> None:
         raise BadMessage("unknown_genre", f"genres: no movie of the catalogue has {', '.join(unknown)}")
 
 
-def decide(questions: Sequence[Question], cut: Cut, world: World, now_ms: int) -> list[Decision]:
-    """The decision for each question, in order; batch and single give the same lists."""
+def decide(
+    questions: Sequence[Question], cut: Cut, world: World, now_ms: int, *, seconds: Seconds | None = None
+) -> list[Decision]:
+    """The decision for each question, in order; batch and single give the same lists. `seconds` times the scoring."""
     decisions: list[Decision] = []
     personal: dict[str, list[int]] = {}
     for row, question in enumerate(questions):
@@ -76,12 +91,25 @@ def decide(questions: Sequence[Question], cut: Cut, world: World, now_ms: int) -
         if reason is None:
             personal.setdefault(version, []).append(row)
     for version, rows in personal.items():
-        _score(decisions, rows, cut, world, version)
+        _score(decisions, rows, cut, world, version, seconds)
     for row, decision in enumerate(decisions):
         if decision.reason == "filled_from_popular":
             _fill(decision, cut.movies_of(row), world)
         elif decision.status == "fallback":
             _fall_back(decision, cut.movies_of(row), world)
+    return decisions
+
+
+def scored_by(version: str, questions: Sequence[Question], cut: Cut, world: World, seconds: Seconds) -> list[Decision]:
+    """The lists that this version alone would give: nothing filled, nothing explored.
+
+    Remembers no user and uses no vector that is remembered, so that two versions do the same work.
+    """
+    decisions = []
+    for question in questions:
+        bucket, variant = arm(question.request.user_id, question.request.request_id, world.applied.config.canary)
+        decisions.append(Decision(question, bucket, variant, version, "fallback", None, [], []))
+    _score(decisions, list(range(len(decisions))), cut, world, version, seconds, trial=True)
     return decisions
 
 
@@ -102,33 +130,55 @@ def _why_not(question: Question, row: int, cut: Cut, world: World, now_ms: int) 
     return None
 
 
-def _score(decisions: list[Decision], rows: list[int], cut: Cut, world: World, version: str) -> None:
+def _score(
+    decisions: list[Decision],
+    rows: list[int],
+    cut: Cut,
+    world: World,
+    version: str,
+    seconds: Seconds | None,
+    *,
+    trial: bool = False,
+) -> None:
+    """`trial`: by the model alone, as `scored_by` says."""
     servable = world.models.get(version)
+    begun = seconds() if seconds else 0.0
     try:
         if servable is None:
             raise LookupError(f"model {version} is not at hand")
-        _score_batch(decisions, rows, cut, world, servable)
+        _score_batch(decisions, rows, cut, world, servable, trial)
     except Exception as error:  # noqa: BLE001 - whatever a model raises is that request's fallback, nobody else's
         if len(rows) > 1:
             for row in rows:
-                _score(decisions, [row], cut, world, version)
+                _score(decisions, [row], cut, world, version, seconds, trial=trial)
             return
         decision = decisions[rows[0]]
         decision.status, decision.reason, decision.movies, decision.scores = "fallback", "model_failed", [], []
+        decision.propensities = None
         decision.failure = f"{type(error).__name__}: {error}"
+    if seconds and servable is not None:
+        each_ms = round(1000 * (seconds() - begun) / len(rows), 4)
+        for row in rows:
+            decisions[row].scoring_ms, decisions[row].scored_together = each_ms, len(rows)
 
 
-def _score_batch(decisions: list[Decision], rows: list[int], cut: Cut, world: World, servable: Servable) -> None:
-    recommender = servable.model.recommender
+def _score_batch(
+    decisions: list[Decision], rows: list[int], cut: Cut, world: World, servable: Servable, trial: bool
+) -> None:
+    recommender, exploration = servable.model.recommender, world.applied.config.exploration
     histories = _histories(rows, cut, servable)
-    users = servable.folded.users(histories)
+    users = (recommender if trial else servable.folded).users(histories)
     if not np.isfinite(
         users
     ).all():  # a history that could not be folded in has no list, which must not pass for an empty one
         raise ValueError("a user's factors are not finite")
+    wanted = np.array([decisions[row].question.request.n for row in rows], np.int64)
+    exploring = np.zeros(len(rows), np.bool_)
+    if exploration.share > 0 and not trial:
+        exploring[:] = [explores(decisions[row].question.request.user_id, exploration) for row in rows]
     lists = recommender.top(
         users,
-        np.array([decisions[row].question.request.n for row in rows], np.int64),
+        wanted + exploration.pool * exploring,
         excluded=_seen(histories, [decisions[row].question.request.exclude_seen for row in rows]),
         allowed=[_allowed(decisions[row].question.request, world, servable) for row in rows],
     )
@@ -140,9 +190,15 @@ def _score_batch(decisions: list[Decision], rows: list[int], cut: Cut, world: Wo
         if not np.isfinite(scores).all():
             raise ValueError("a score is not finite")
         decision.status = "ok"
+        request = decision.question.request
+        if exploring[place]:
+            drawn = draw(request.request_id, request.n, len(columns), exploration)
+            ranks = drawn.ranks if drawn else list(range(len(columns)))
+            columns, scores = columns[ranks], scores[ranks]
+            decision.propensities = drawn.propensities if drawn else None
         decision.movies = [servable.model.movie_ids[c] for c in columns.tolist()]
         decision.scores = scores.tolist()
-        if len(decision.movies) < decision.question.request.n:
+        if len(decision.movies) < request.n:
             decision.reason = "filled_from_popular"
 
 
@@ -215,7 +271,9 @@ def _first(decision: Decision, seen: NDArray[np.int32], world: World, order: Seq
 
 def records(decision: Decision, cut: Cut, world: World, now_ms: int) -> tuple[bytes, bytes]:
     """An answer and its provenance record, as JSON."""
-    question, canary = decision.question, world.applied.config.canary
+    question, canary, propensities = decision.question, world.applied.config.canary, decision.propensities
+    if propensities is None and world.applied.config.exploration.share > 0:
+        propensities = [1.0] * len(decision.movies)
     servable = world.models.get(decision.version)
     model = servable.model if servable else None
     answer = wire.encode(
@@ -232,6 +290,7 @@ def records(decision: Decision, cut: Cut, world: World, now_ms: int) -> tuple[by
             served_at=wire.rfc3339(now_ms),
             latency_ms=max(0, now_ms - question.kafka_ms),
             reason=decision.reason,
+            explored=decision.propensities is not None,
         )
     )
     proof = Proof(
@@ -243,6 +302,10 @@ def records(decision: Decision, cut: Cut, world: World, now_ms: int) -> tuple[by
         data_version=model.data_version if model else None,
         catalog_sha256=world.catalog.sha256,
         history_offsets=cut.offsets,
+        variant_probability=chance(question.request.user_id, decision.variant, canary),
+        scoring_ms=decision.scoring_ms,
+        scored_together=decision.scored_together,
+        propensities=propensities,
         forced=is_forced(question.request.user_id, canary),
     )
     return answer, wire.provenance(answer, proof)
@@ -284,5 +347,8 @@ def rejection(
         data_version=None,
         catalog_sha256=world.catalog.sha256,
         history_offsets=offsets,
+        variant_probability=None,
+        scoring_ms=None,
+        scored_together=None,
     )
     return answer, wire.provenance(answer, proof)

@@ -287,6 +287,23 @@ class Release(Struct, frozen=True, forbid_unknown_fields=True):
     srm_alpha: Annotated[
         float, Meta(gt=0, lt=0.5, description="chance that a right split is called broken (sample ratio mismatch)")
     ] = 0.001
+    shadow_share: Annotated[
+        float,
+        Meta(ge=0, le=1, description="in the shadow: share of the requests that the candidate scores beside stable"),
+    ] = 0.1
+
+
+class Exploration(Struct, frozen=True, forbid_unknown_fields=True):
+    """Users whose lists have randomised slots, so that other policies can be judged from the log (docs/provenance.md)."""
+
+    share: Annotated[float, Meta(ge=0, le=1, description="share of the users who explore, 0 to 1")] = 0.0
+    slots: Annotated[int, Meta(ge=1, le=10, description="randomised places in each of their lists")] = 1
+    pool: Annotated[
+        int, Meta(ge=1, le=1_000, description="what is drawn from: so many movies behind the end of the model's list")
+    ] = 100
+    salt: Annotated[
+        str, Meta(min_length=1, max_length=64, description="a new salt draws other users and other movies")
+    ] = "2026-11"
 
 
 class Simulator(Struct, frozen=True, forbid_unknown_fields=True):
@@ -324,6 +341,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     metrics: Metrics = Metrics()
     retraining: Retraining = Retraining()
     release: Release = Release()
+    exploration: Exploration = Exploration()
     simulator: Simulator = Simulator()
 
 

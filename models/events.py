@@ -89,6 +89,7 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     served_at: str
     latency_ms: int
     reason: str | None = None
+    explored: bool = False  # a place of the list was drawn, and not the model's choice
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -110,7 +111,11 @@ class Proof(msgspec.Struct, frozen=True, omit_defaults=True):
     data_version: str | None
     catalog_sha256: str
     history_offsets: msgspec.Raw
+    variant_probability: float | None  # that this user met this variant; None without a variant
+    scoring_ms: float | None  # this request's part of the time in which its model scored; None where none did
+    scored_together: int | None  # requests that shared that time
     forced: bool = False  # the variant was set for this user, whatever the bucket
+    propensities: list[float] | None = None  # of each movie, to stand in its place; None while nobody explores: all 1
 
 
 CanaryChange = Literal[
@@ -122,6 +127,7 @@ CanaryChange = Literal[
     "rolled_back",
     "paused",
     "resumed",
+    "shadow",  # what a worker has found so far by scoring with the candidate beside stable
 ]
 
 
@@ -137,8 +143,27 @@ class Split(msgspec.Struct, frozen=True):
     paused: bool = False
 
 
+class Timing(msgspec.Struct, frozen=True):
+    """Scoring times in milliseconds a request."""
+
+    mean: float
+    p99: float  # of the newest ones
+
+
+class ShadowFigures(msgspec.Struct, frozen=True):
+    """What a worker has found since it began to compare these two models: of several, the last one counts."""
+
+    since: str
+    requests: int  # that both models scored
+    errors: int  # the candidate failed
+    empty: int  # it gave no movie where stable did
+    dropped: int  # chosen for a comparison, and left out since answers came first
+    overlap: float | None  # mean of |stable's list ∩ candidate's| / the longer one's length
+    scoring_ms: dict[Variant, Timing]  # both scored the same requests together; empty before the first
+
+
 class CanaryEvent(msgspec.Struct, frozen=True, omit_defaults=True, rename={"from_": "from"}):
-    """A change of the split, as `canary-events` carries it."""
+    """A change of the split, or what its shadow shows, as `canary-events` carries it."""
 
     event: CanaryChange
     timestamp: str
@@ -147,6 +172,7 @@ class CanaryEvent(msgspec.Struct, frozen=True, omit_defaults=True, rename={"from
     to: Split | None  # None of what was refused: it stays as it was
     why: str | None = None
     path: str | None = None  # of the key that was refused
+    shadow: ShadowFigures | None = None
 
 
 class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True):

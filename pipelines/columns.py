@@ -108,6 +108,7 @@ class _Answer(msgspec.Struct, frozen=True, kw_only=True):
     served_at: Moment
     latency_ms: Whole
     reason: str | None = None
+    explored: bool = False
 
 
 class _Asked(msgspec.Struct, frozen=True):
@@ -128,6 +129,11 @@ class _Provenance(_Answer, frozen=True, kw_only=True):
     catalog_sha256: str
     history_offsets: dict[str, dict[str, Whole]]
     forced: bool = False
+    # records of earlier versions do not have these:
+    variant_probability: float | None = None
+    scoring_ms: float | None = None
+    scored_together: Index | None = None
+    propensities: list[float] | None = None
 
 
 def _reads(kind: type[msgspec.Struct]) -> Parse:
@@ -200,6 +206,7 @@ _ANSWER: dict[str, Column] = {
     "source": (_SOURCE, lambda answer: msgspec.structs.astuple(answer.source)),
     **_of("served_at", TIME),
     **_of("latency_ms", I64),
+    **_of("explored", BOOL),
 }
 LAYOUTS: dict[str, Layout] = {
     "watch-events": Layout(
@@ -240,6 +247,10 @@ LAYOUTS: dict[str, Layout] = {
         | _of("data_version")
         | _of("catalog_sha256")
         | {"history_offsets": (STRING, lambda record: msgspec.json.encode(record.history_offsets).decode())}
-        | _of("forced", BOOL),
+        | _of("forced", BOOL)
+        | _of("variant_probability", FLOAT)
+        | _of("scoring_ms", FLOAT)
+        | _of("scored_together", I32)
+        | _of("propensities", pa.list_(FLOAT)),
     ),
 }

@@ -1,5 +1,6 @@
 """The canary split: which arm a key falls into. Sticky: growing the percentage moves nobody back to stable."""
 
+import math
 from hashlib import sha256
 
 from models.config import Canary
@@ -38,3 +39,19 @@ def is_forced(user_id: str, canary: Canary) -> bool:
     (True, 'canary', False)
     """
     return canary.candidate is not None and user_id in canary.forced
+
+
+def chance(user_id: str, variant: Variant, canary: Canary) -> float:
+    """P(this user meets this variant), over all salts: the buckets that lead to it, of all. 1 where nothing was drawn.
+
+    The candidate's buckets are those below 100 · percentage, so a percentage with more than two decimals is rounded up here,
+    too: the number is the split's, not the file's.
+
+    >>> trial = Canary(percentage=12.5, forced={"tester": "canary"})
+    >>> chance("42", "canary", trial), chance("42", "stable", trial), chance("tester", "canary", trial)
+    (0.125, 0.875, 1.0)
+    """
+    if canary.candidate is None or is_forced(user_id, canary):
+        return 1.0
+    trial = min(BUCKETS, math.ceil(100 * canary.percentage))
+    return (trial if variant == "canary" else BUCKETS - trial) / BUCKETS

@@ -47,6 +47,16 @@ _SPLIT = {
     "paused": False,
 }
 
+_SHADOW = {
+    "since": "2026-11-27T07:41:01.205Z",
+    "requests": 812,
+    "errors": 0,
+    "empty": 0,
+    "dropped": 31,
+    "overlap": 0.643,
+    "scoring_ms": {"stable": {"mean": 0.41, "p99": 1.32}, "canary": {"mean": 0.44, "p99": 1.41}},
+}
+
 _ANSWER = (
     _REQUEST_ID,
     Field("user_id", "42", "who asked; null where a rejected request names nobody"),
@@ -64,6 +74,12 @@ _ANSWER = (
     Field("served_at", "2026-11-23T23:29:21.205Z", "the worker's clock"),
     Field("latency_ms", 6, "from the broker's time of the request to `served_at`, whole milliseconds"),
     Field("reason", "no_history", "why it is no plain `ok`: docs/operating.md lists every reason", optional=True),
+    Field(
+        "explored",
+        True,
+        "there where a place of the list was drawn ([exploration](provenance.md#chances)): it is not in order of the scores",
+        optional=True,
+    ),
 )
 
 _AT = Field("timestamp", "2026-11-04T05:00:00Z", "the clock of whoever wrote it")
@@ -143,13 +159,36 @@ FIELDS: Mapping[str, tuple[Field, ...]] = {
             {"watch-events": {"0": 5}, "rating-events": {"0": 14283}},
             "the list was made from every event below these offsets, and from no other",
         ),
+        Field(
+            "variant_probability",
+            0.9,
+            "with which this user met this variant ([chances](provenance.md#chances)): 1 where nothing was drawn; null for `rejected`",
+        ),
+        Field(
+            "scoring_ms",
+            0.1425,
+            "the time in which the model scored this request and those that it scored with it, divided by their number; null where no "
+            "model scored it",
+        ),
+        Field(
+            "scored_together",
+            16,
+            "how many those were, itself included: compare times of like numbers, since few pay more each; null as above",
+        ),
         Field("forced", True, "there where `canary.forced` set this user's variant, and not the bucket", optional=True),
+        Field(
+            "propensities",
+            [0.95, 0.0005],
+            "there while `exploration.share` is above 0: of each movie, the probability to stand in its place "
+            "([chances](provenance.md#chances))",
+            optional=True,
+        ),
     ),
     "canary-events": (
         Field(
             "event",
             "configuration_applied",
-            "of a worker: `configuration_applied`, `configuration_refused`; of a person or the scheduler: `offered`, `set`, `promoted`, "
+            "of a worker: `configuration_applied`, `configuration_refused`, `shadow`; of a person or the scheduler: `offered`, `set`, `promoted`, "
             "`rolled_back`, `paused`, `resumed`",
         ),
         Field("timestamp", "2026-11-27T07:42:01.205Z", "the clock of whoever wrote it"),
@@ -158,6 +197,12 @@ FIELDS: Mapping[str, tuple[Field, ...]] = {
         Field("to", _SPLIT, "the split from then on; null for `configuration_refused`: nothing changed"),
         Field("why", "ticket 71", "what was given with `--why`; of a refusal the error", optional=True),
         Field("path", "canary.percentage", "of a refusal: the wrong key", optional=True),
+        Field(
+            "shadow",
+            _SHADOW,
+            "of `shadow`: [what the worker has found](canary.md#the-shadow) since `since`",
+            optional=True,
+        ),
     ),
     "retraining-events": (
         Field(

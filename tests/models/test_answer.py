@@ -330,6 +330,9 @@ def test_a_record_is_every_field_of_the_answer_and_the_proof(small, history):
         "data_version": model.data_version,
         "catalog_sha256": world.catalog.sha256,
         "history_offsets": {"watch-events": {"0": 5}},
+        "variant_probability": {"stable": 0.875, "canary": 0.125}[decision.variant],
+        "scoring_ms": None,  # nobody timed it
+        "scored_together": None,
     }
 
 

@@ -362,7 +362,17 @@ ANSWER = Answer(
     "r1", "u1", "ok", ["m"], [0.5], "als-2", "v1", "stable", Source("requests", 3, 14), "2023-11-14T22:13:20.000Z", 7
 )
 PROOF = Proof(
-    Asked(20, None, True), 10.0, 5658, "c" * 64, "a" * 64, "d41d8", "b" * 64, msgspec.Raw(b'{"watch-events":{"0":5}}')
+    asked=Asked(20, None, True),
+    canary_percentage=10.0,
+    bucket=5658,
+    config_sha256="c" * 64,
+    model_sha256="a" * 64,
+    data_version="d41d8",
+    catalog_sha256="b" * 64,
+    history_offsets=msgspec.Raw(b'{"watch-events":{"0":5}}'),
+    variant_probability=0.9,
+    scoring_ms=0.125,
+    scored_together=16,
 )
 
 
@@ -379,6 +389,9 @@ def test_a_provenance_record_is_every_field_of_the_answer_and_the_proofs_beside_
         "data_version": "d41d8",
         "catalog_sha256": "b" * 64,
         "history_offsets": {"watch-events": {"0": 5}},
+        "variant_probability": 0.9,
+        "scoring_ms": 0.125,
+        "scored_together": 16,
     }
     assert wire.provenance(answer, PROOF).startswith(answer[:-1])  # byte for byte
 

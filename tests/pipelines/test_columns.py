@@ -38,6 +38,10 @@ PROOF = Proof(
     data_version="d",
     catalog_sha256="k",
     history_offsets=msgspec.Raw(b'{"watch-events":{"0":5}}'),
+    variant_probability=0.9,
+    scoring_ms=0.125,
+    scored_together=16,
+    propensities=[0.95],
 )
 ANSWERED = {
     "request_id": "r1",
@@ -52,6 +56,7 @@ ANSWERED = {
     "source": {"topic": "recommendation-requests", "partition": 3, "offset": 17},
     "served_at": AT,
     "latency_ms": 4,
+    "explored": False,
 }
 GOOD = {
     "watch-events": (
@@ -99,6 +104,10 @@ GOOD = {
             "catalog_sha256": "k",
             "history_offsets": '{"watch-events":{"0":5}}',
             "forced": False,
+            "variant_probability": 0.9,
+            "scoring_ms": 0.125,
+            "scored_together": 16,
+            "propensities": [0.95],
         },
     ),
 }

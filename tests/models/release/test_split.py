@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from models.config import Canary
-from models.release.split import BUCKETS, arm, bucket, is_forced
+from models.release.split import BUCKETS, arm, bucket, chance, is_forced
 
 keys = st.text(min_size=1, max_size=40)
 percentages = st.floats(0, 100)
@@ -117,3 +117,17 @@ def test_without_a_candidate_nobody_is_forced():
 def test_an_a_a_split_draws_the_arms_that_two_versions_would_get(key, percentage):
     same = Canary(stable="v1", candidate="v1", percentage=percentage)
     assert arm(key, "r", same) == arm(key, "r", Canary(percentage=percentage))
+
+
+@pytest.mark.parametrize("percentage", [0, 0.004, 0.01, 0.07, 0.5, 12.345, 50, 99.99, 100])
+def test_the_chance_of_a_variant_is_its_share_of_all_buckets(percentage):
+    canary = Canary(percentage=percentage)
+    found = Counter("canary" if number < 100 * percentage else "stable" for number in range(BUCKETS))
+    for variant in ("stable", "canary"):
+        assert chance("42", variant, canary) == found[variant] / BUCKETS
+
+
+def test_the_chance_of_what_was_not_drawn_is_1():
+    forced = Canary(percentage=10, forced={"tester": "stable"})
+    assert chance("tester", "stable", forced) == 1
+    assert chance("42", "stable", Canary(candidate=None, percentage=10)) == 1
