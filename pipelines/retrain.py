@@ -52,6 +52,7 @@ class Trainer:
         """
         try:
             with _alone(self.places):
+                project.prepare(self.places.home, applied.config.retraining.remote)
                 self._offer_and_keep(applied)
                 decision = due.look(self.cluster, applied, self.places.artifacts, self.clock(), manual=manual)
                 self.say(decision.reason)
@@ -60,7 +61,6 @@ class Trainer:
                     return
                 if not _is_complete(applied):
                     applied = self.complete()
-                project.prepare(self.places.home, applied.config.retraining.remote)
                 project.free(self.places.home)
                 self._run(applied, decision)
         except Busy as error:
