@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from models.release import rollout
 from pipelines.places import Places
 
 WARM_WAIT_S = 30.0
+SHORT_WAIT_S = 5.0  # for one that has waited, and been warm, long since
 _LOOK_S = 0.2
 
 Change = Callable[
@@ -58,6 +60,25 @@ def offer(places: Places, config: Config, change: Change, *, wait_s: float = WAR
     if cold:
         says += f"; not yet at hand in {', '.join(cold)} after {wait_s:g} s"
     return Offer(version, True, says, cold)
+
+
+class Offering:
+    """A job of the scheduler: offers the version that waits as soon as the canary before it is decided."""
+
+    name = "offering"
+
+    def __init__(
+        self, places: Places, load: Callable[[], Config], change: Change, show: Callable[[Offer], None]
+    ) -> None:
+        self._places, self._load, self._change, self._show = places, load, change, show
+
+    def turn(self, now: datetime) -> float:
+        """Looks and offers; the seconds until the next turn. Errors: those of `load` and `change`."""
+        config = self._load()
+        told = offer(self._places, config, self._change, wait_s=SHORT_WAIT_S)
+        if told is not None and told.offered:
+            self._show(told)
+        return config.retraining.look_every_s
 
 
 def live(workers: Path) -> list[str]:

@@ -13,6 +13,7 @@ from streams.home import Home
 if TYPE_CHECKING:
     from models import config
     from models.retraining import Decision
+    from pipelines.offer import Offering
     from pipelines.schedule import Ended, Retraining
     from streams.scheduler import Ending
 
@@ -49,7 +50,12 @@ def scheduler(home: Home, bootstrap_servers: str, metrics_port: int | None, prin
     ending = process.Ending()
     process.serve_metrics(port, (metrics.RETRAINING, metrics.NEWEST_VERSION_AGE, metrics.RETRAINING_DUE))
     click.echo(f"metrics at http://127.0.0.1:{port}/metrics; Ctrl-C ends it", err=True)
-    process.serve(home.artifacts, [_retraining(home, bootstrap_servers, ending)], ending, process.utc_now)
+    process.serve(
+        home.artifacts,
+        [_retraining(home, bootstrap_servers, ending), _offering(home, bootstrap_servers)],
+        ending,
+        process.utc_now,
+    )
 
 
 def _retrain(home: Home, bootstrap_servers: str) -> list[str]:
@@ -72,6 +78,21 @@ def _retraining(home: Home, bootstrap_servers: str, ending: "Ending") -> "Retrai
         return applied.config.retraining, looking.look(applied, now)
 
     return Retraining(look, lambda decision: _trained(home, bootstrap_servers, decision, ending), _show)
+
+
+def _offering(home: Home, bootstrap_servers: str) -> "Offering":
+    """The job that offers a version which had to wait."""
+    from pipelines.offer import Offering
+    from pipelines.places import Places
+    from streams import scheduler as process
+    from streams.cli.pipeline import offering
+
+    return Offering(
+        Places(home.path),
+        lambda: home.load().config,
+        offering(home, bootstrap_servers),
+        lambda told: process.log.info("offered", model_version=told.version, says=told.says),
+    )
 
 
 def _trained(home: Home, bootstrap_servers: str, decision: "Decision", ending: "Ending") -> "Ended":

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import threading
+from datetime import UTC, datetime
 
 import pytest
 
@@ -12,7 +13,8 @@ from models.recommenders import store
 from models.recommenders.als import Als
 from models.recommenders.base import Rows
 from models.recommenders.popular import counts
-from pipelines.offer import has, live, offer
+from models.release.rollout import rolled_back
+from pipelines.offer import Offering, has, live, offer
 from pipelines.places import Places
 
 RECIPE = {"factors": 2, "regularization": 1.0, "alpha": 1.0, "iterations": 2}
@@ -130,3 +132,20 @@ def test_who_has_ended_is_not_waited_for(home):
 def test_a_file_that_says_nothing_is_no_yes(tmp_path, told):
     (tmp_path / "a.json").write_text(told)
     assert not has(tmp_path, "a", "v2", "ab" * 32)
+
+
+def test_the_scheduler_offers_it_when_the_trial_before_has_ended(home):
+    said = []
+
+    def change(move, why):
+        home.canary = move(home.canary)
+
+    job = Offering(home.places, lambda: Config(canary=home.canary), change, said.append)
+    home.canary = Canary(stable="v1", candidate="v0", percentage=10)
+    assert job.turn(datetime.now(UTC)) == 60
+    assert said == []
+    home.canary = rolled_back(home.canary)
+    job.turn(datetime.now(UTC))
+    assert (home.canary.candidate, [told.version for told in said]) == ("v2", ["v2"])
+    job.turn(datetime.now(UTC))
+    assert len(said) == 1
