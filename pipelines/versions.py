@@ -83,8 +83,10 @@ def forget_refused(places: Places, most: int) -> None:
         shutil.rmtree(places.rejected / version)
 
 
-def fetch(places: Places, version: str) -> Path:
+def fetch(places: Places, version: str, into: Path | None = None) -> Path:
     """Brings a version back from the remote; its folder. One that is at hand and whole stays as it is, a damaged one is replaced.
+
+    into: another folder than that of the versions at hand, for who only wants to look at it.
 
     Errors: NoModel where no version of this name was ever pushed; CanarecError where the remote cannot be reached; BadArtifact where
     it does not have the version any more, or has it damaged.
@@ -92,14 +94,15 @@ def fetch(places: Places, version: str) -> Path:
     there = pushed(places)
     if version not in there:
         raise NoModel(f"{version!r}: no such model version in the remote; there are: {', '.join(there) or 'none'}")
-    folder = places.models / version
-    if folder.is_dir() and not store.verify(places.models, version):
+    models = into or places.models
+    folder = models / version
+    if folder.is_dir() and not store.verify(models, version):
         return folder
     oid = _hash_in(_tracked(places, version))
     with _remote(places.home) as remote:
         listed = json.loads(remote.get(oid, version))
         contents = {entry["relpath"]: remote.get(entry["md5"], f"{version}/{entry['relpath']}") for entry in listed}
-    aside = places.models / ".fetched"
+    aside = models / ".fetched"
     shutil.rmtree(aside, ignore_errors=True)
     try:
         _write(aside / version, contents)
