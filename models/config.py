@@ -287,6 +287,9 @@ class Release(Struct, frozen=True, forbid_unknown_fields=True):
     srm_alpha: Annotated[
         float, Meta(gt=0, lt=0.5, description="chance that a right split is called broken (sample ratio mismatch)")
     ] = 0.001
+    look_every_s: Annotated[float, Meta(gt=0, le=3_600, description="how often the scheduler computes the verdict")] = (
+        10.0
+    )
     shadow_share: Annotated[
         float,
         Meta(ge=0, le=1, description="in the shadow: share of the requests that the candidate scores beside stable"),
@@ -395,7 +398,11 @@ def defaults() -> dict[str, Any]:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of config.json."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(Config)}
+    made: dict[str, Any] = json.loads(msgspec.json.encode(msgspec.json.schema(Config)))  # tuples are lists in a file
+    for definition in made["$defs"].values():
+        if tag := definition["properties"].get("algorithm"):  # msgspec's own: a tag cannot be described
+            tag.setdefault("description", "the learning algorithm")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
 
 
 def _no_number(name: str) -> float:

@@ -137,6 +137,8 @@ class Parts:
                 self._apply(worlds.current.applied.config)
             if self._answers:
                 self.notices.tell(worlds.standing())
+                if found := self.requests.shadow.due(worlds.current.applied):
+                    self.notices.tell_of_shadow(*found)
 
     def _keep(self, show: bool) -> None:
         with self._house:

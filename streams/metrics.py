@@ -18,6 +18,22 @@ LATENCY = Histogram(
 SCORING = Histogram("canarec_scoring_seconds", "Fold-in and top n of one batch", buckets=_SHORT)
 BATCH = Histogram("canarec_batch_requests", "Requests in one batch", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512))
 FRESHNESS = Histogram("canarec_freshness_seconds", "Wait of a batch for the events published before it", buckets=_SHORT)
+SHADOW = Counter(
+    "canarec_shadow_requests",
+    "Requests that the candidate was to score beside stable: ok, error, empty or dropped",
+    ("outcome",),
+)
+SHADOW_OVERLAP = Histogram(
+    "canarec_shadow_overlap",
+    "Share of a list that both versions name",
+    buckets=(0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1),
+)
+SHADOW_SCORING = Histogram(
+    "canarec_shadow_scoring_seconds",
+    "Time to score a request of the comparison, its share of those that were scored together",
+    ("variant",),
+    buckets=(0.0001, 0.00025, *_SHORT[:9]),
+)
 CANARY_PERCENTAGE = Gauge("canarec_canary_percentage", "Share that the candidate answers, 0 to 100")
 MODEL_INFO = Gauge("canarec_model_info", "1 for each model in memory", ("model_version", "model_id", "role", "sha256"))
 MODEL_LOAD = Histogram(
@@ -58,3 +74,30 @@ RETRAINING_DUE = Gauge(
     "When the rule of time asks next, in seconds since 1970",
     ("model_version",),
 )
+PROVENANCE_LAG = Gauge("canarec_provenance_csv_lag", "Offsets of the provenance topic that are not in the CSV yet")
+PROVENANCE_LOST = Gauge(
+    "canarec_provenance_csv_lost", "Offsets that the provenance topic dropped before they were in the CSV"
+)
+PROVENANCE_REFUSED = Gauge(
+    "canarec_provenance_csv_refused", "Messages of the provenance topic that are no records, since the writer's start"
+)
+PROVENANCE_LOOKED = Gauge(
+    "canarec_provenance_csv_looked_timestamp_seconds", "When the writer of the CSV looked last, in seconds since 1970"
+)
+CANARY_VERDICT = Gauge("canarec_canary_verdict", "1 for the verdict on the candidate", ("outcome", "phase"))
+CANARY_VERDICT_AT = Gauge(
+    "canarec_canary_verdict_timestamp_seconds",
+    "The moment up to which the verdict's figures go, in seconds since 1970",
+    ("model_version",),
+)
+CANARY_BOUND = Gauge(
+    "canarec_canary_bound",
+    "Candidate less stable: difference so far, lower and upper bound of the true one",
+    ("metric", "side"),
+)
+CANARY_MARGIN = Gauge("canarec_canary_margin", "By how much the candidate may be worse", ("metric",))
+CANARY_USERS = Gauge("canarec_canary_users", "Users who are one observation each", ("metric", "variant"))
+CANARY_MORE_USERS = Gauge(
+    "canarec_canary_more_users", "Users of the candidate that the metric needs to decide, an estimate", ("metric",)
+)
+OF_VERDICTS = (CANARY_VERDICT, CANARY_VERDICT_AT, CANARY_BOUND, CANARY_MARGIN, CANARY_USERS, CANARY_MORE_USERS)

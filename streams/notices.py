@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from models import config, wire
 from models.config import Applied
 from models.errors import BadConfig
-from models.events import CanaryEvent, Split
+from models.events import CanaryEvent, ShadowFigures, Split
 from models.release.rollout import split_of
 from streams.clients import Cluster
 from streams.home import Home, write_whole
@@ -76,6 +76,11 @@ class Notices:
         self._told = now
         if now != self._written:
             self._write(now)
+
+    def tell_of_shadow(self, applied: Applied, found: ShadowFigures) -> None:
+        """What the candidate's scoring beside stable has shown, by this configuration."""
+        split = split_of(applied.config.canary, applied.sha256)
+        self._send(CanaryEvent("shadow", _now(), self._name, split, split, shadow=found))
 
     def close(self) -> None:
         """Waits a moment for what is on its way."""

@@ -35,6 +35,7 @@ from streams.histories import Known
 from streams.messages import Place, kafka_ms, offset, partition, source
 from streams.outcomes import LiveOutcomes
 from streams.reload import Worlds
+from streams.shadow import Sample, Shadow, sample
 from streams.tail import Followed, Tail
 from streams.transactions import TOGETHER, Out
 
@@ -53,6 +54,7 @@ class Tally:
     """Model version, variant, outcome, the request's Kafka time."""
     repeated: int = 0
     decisions: list[Decision] = field(default_factory=list)
+    sample: Sample | None = None  # for the shadow
 
     def add(self, other: "Tally") -> None:
         self.answers += other.answers
@@ -101,6 +103,7 @@ class Requests:
         }
         self.answered = Answered(cluster, applied, on_fatal=on_fatal)
         self.pool = concurrent.futures.ThreadPoolExecutor(1, "score")
+        self.shadow = Shadow(self.pool)
         self.pipe = ExactlyOnce(
             cluster,
             group=applied.group("requests"),
@@ -134,6 +137,8 @@ class Requests:
                         self.pipe.failed(batch.session, error)
                     else:
                         self.pipe.answered(batches, outputs)
+                        if (tally := batches[0].tally) is not None and tally.sample is not None:
+                            self.shadow.offer(tally.sample, idle=channel.queue.empty())
 
     def answer(self, batches: Sequence[Batch]) -> list[Out]:
         """Answers, records, dead letters and the memory of ids for the requests of some batches. Never raises for a request."""
@@ -165,7 +170,7 @@ class Requests:
         behind = bool(questions) and not self.known.caught_up(batches[-1].context)
         cut = self.known.cut([q.request.user_id for q in questions], behind=behind)
         begun = time.perf_counter()
-        tally.decisions = decide(questions, cut, world, self.clock.now_ms())
+        tally.decisions = decide(questions, cut, world, self.clock.now_ms(), seconds=time.perf_counter)
         metrics.SCORING.observe(time.perf_counter() - begun)
         metrics.BATCH.observe(len(questions))
         now_ms = self.clock.now_ms()
@@ -195,6 +200,7 @@ class Requests:
                     tally,
                 )
         outputs += self._memory(batches, parsed.entries)
+        tally.sample = sample(tally.decisions, cut, world)
         batches[0].tally = tally
         return outputs
 
