@@ -61,6 +61,16 @@ class Home:
         return self.artifacts / "catalogs"
 
     @property
+    def provenance(self) -> Path:
+        """The provenance CSV: a row for each answer (`streams.ledger`)."""
+        return self.artifacts / "provenance"
+
+    @property
+    def last_verdict(self) -> Path:
+        """The hash of the newest verdict that was kept here."""
+        return self.artifacts / "last-verdict.json"
+
+    @property
     def outbox(self) -> Path:
         """Events that Kafka has not taken yet, by topic."""
         return self.artifacts / "outbox"

@@ -16,7 +16,7 @@ from confluent_kafka import KafkaException
 from prometheus_client import start_http_server
 
 from models.errors import CanarecError
-from streams import processes, topics
+from streams import processes, scribe, topics
 from streams.clients import Cluster, NoBroker
 from streams.home import Home
 from streams.names import claim
@@ -62,6 +62,7 @@ def supervise(home: Home, bootstrap_servers: str, name: str | None, metrics_port
         standby=standby,
         name=mine.name,
     )
+    writer = scribe.Scribe(home.provenance, child_command("worker", home, bootstrap_servers))
     ending = Ending(pair)
     try:
         _wait_for_broker(cluster, ending)
@@ -71,8 +72,11 @@ def supervise(home: Home, bootstrap_servers: str, name: str | None, metrics_port
             pair.begin()
         while not ending.wait(LOOK_S):
             pair.look(ending)
+            if pair.active.has_told(ANSWERS):  # its start needs the processor more
+                writer.look()
     finally:
         clean = pair.stop()
+        writer.stop()
     return 0 if clean else 1
 
 
@@ -178,6 +182,7 @@ def run(home: Home, bootstrap_servers: str, name: str, metrics_port: int, turn: 
     """The worker itself, in this process, until a signal; the exit code."""
     from streams.app import build_app  # faust and scipy: the supervisor does without
 
+    scribe.expose(home.provenance)
     threading.Thread(target=_serve_metrics, args=(metrics_port, turn), daemon=True, name="metrics").start()
     turn.prepare.wait()
     try:

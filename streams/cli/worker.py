@@ -23,6 +23,7 @@ from streams.home import Home
     help="Keep a second process that has read everything and takes over when the first one dies; twice the memory.",
 )
 @click.option("--child", hidden=True, help="The worker itself, under this claimed name.")
+@click.option("--scribe", hidden=True, type=int, help="The writer of the provenance CSV, with this lock.")
 @click.option("--turn", hidden=True, type=int, help="A child's line to its supervisor.")
 def worker(
     home: Home,
@@ -31,6 +32,7 @@ def worker(
     name: str | None,
     standby: bool,
     child: str | None,
+    scribe: int | None,
     turn: int | None,
 ) -> None:
     """One stream worker, supervised. Start as many as there are partitions, on as many machines.
@@ -39,9 +41,12 @@ def worker(
     Example:
       canarec worker --metrics-port 8001
     """
+    from streams import scribe as csv
     from streams.standby import Turn
     from streams.worker import run, supervise
 
+    if scribe is not None:
+        sys.exit(csv.run(home, bootstrap_servers))
     if child is not None:
         sys.exit(run(home, bootstrap_servers, child, metrics_port or 0, Turn(turn)))
     sys.exit(supervise(home, bootstrap_servers, name, metrics_port, standby=standby))
