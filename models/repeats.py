@@ -14,16 +14,20 @@ from numpy.typing import NDArray
 
 from models.events import Request
 
-Verdict = Literal["new", "repeated", "conflicting"]
+Verdict = Literal["new", "answered", "repeated", "conflicting"]
+"""`answered`: its own answer is committed; it is read again because somebody believed offsets from the past."""
 
-ENTRY = np.dtype([("id", "<u8"), ("content", "<u8"), ("partition", "<i2"), ("offset", "<i8")])
+FORMAT = 2
+_HEAD = struct.Struct("<HQH")  # format, topic, positions
+
+ENTRY = np.dtype([("id", "<u8"), ("content", "<u8"), ("partition", "<u2"), ("offset", "<i8")])
 """One answered id as `canarec-answered` carries it, 26 bytes, with the place of its request."""
 
-POSITION = np.dtype([("partition", "<i2"), ("next", "<i8")])
+POSITION = np.dtype([("partition", "<u2"), ("next", "<i8")])
 """How far a request partition is answered, as `canarec-answered` carries it."""
 
-Pending = dict[int, tuple[int, int, int]]
-"""Ids that are being answered: id → content, partition, offset."""
+Pending = dict[int, tuple[int, int, int, int]]
+"""Ids that are being answered: id → content, partition, offset, time."""
 
 _RUN = 65_536
 
@@ -67,19 +71,20 @@ class Repeats:
         the other.
         """
         known = self._find(id_, now_ms, self._frozen([id_]) if frozen is None else frozen)
+        own: Verdict = "answered"
         if known is None and pending is not None:
-            known = pending.get(id_)
+            own, known = "new", self._within(pending.get(id_), now_ms)
             if known is None:
-                pending[id_] = (content, partition, offset)
+                pending[id_] = (content, partition, offset, now_ms)
                 if len(pending) > _RUN:
-                    self._drop_committed(pending, now_ms)
+                    self._drop_done(pending, now_ms)
                 return "new"
         if known is None:
             self.remember(id_, content, partition, offset, now_ms)
             return "new"
         known_content, known_partition, known_offset = known
         if (known_partition, known_offset) == (partition, offset):
-            return "new"
+            return own
         return "repeated" if known_content == content else "conflicting"
 
     def remember(self, id_: int, content: int, partition: int, offset: int, at_ms: int) -> None:
@@ -96,13 +101,17 @@ class Repeats:
         for id_, content, partition, offset in entries:
             self.remember(id_, content, partition, offset, at_ms)
 
-    def _drop_committed(self, pending: Pending, now_ms: int) -> None:
+    def _drop_done(self, pending: Pending, now_ms: int) -> None:
+        """Forgets what is committed by now, or older than the window."""
         frozen = self._frozen(list(pending))
-        for id_ in [id_ for id_ in pending if self._find(id_, now_ms, frozen) is not None]:
-            del pending[id_]
+        for id_ in list(pending):
+            if self._find(id_, now_ms, frozen) is not None or self._within(pending[id_], now_ms) is None:
+                del pending[id_]
 
     def _find(self, id_: int, now_ms: int, frozen: Mapping[int, "_Known"]) -> tuple[int, int, int] | None:
-        known = self._recent.get(id_) or frozen.get(id_)
+        return self._within(self._recent.get(id_) or frozen.get(id_), now_ms)
+
+    def _within(self, known: "_Known | None", now_ms: int) -> tuple[int, int, int] | None:
         return None if known is None or now_ms - known[3] > self.window_ms else known[:3]
 
     def _frozen(self, ids: Sequence[int]) -> dict[int, "_Known"]:
@@ -142,7 +151,7 @@ class _Run:
 
     def __init__(self) -> None:
         self.ids = np.full(_RUN, 0, np.uint64)  # `full` writes: `zeros` would take the memory later, page by page
-        self.rows = np.full(_RUN, 0, [("content", "u8"), ("partition", "i2"), ("offset", "i8"), ("time", "i8")])
+        self.rows = np.full(_RUN, 0, [("content", "u8"), ("partition", "u2"), ("offset", "i8"), ("time", "i8")])
         self.length, self.newest_ms = 0, 0
 
     def fill(self, entries: Mapping[int, _Known]) -> None:
@@ -173,23 +182,34 @@ def digest_unreadable(request_id: str, value: bytes) -> tuple[int, int]:
     return _hash(request_id.encode()), _hash(value)
 
 
-def packed(positions: Mapping[int, int], entries: Sequence[tuple[int, int, int, int]]) -> bytes:
+def packed(topic: int, positions: Mapping[int, int], entries: Sequence[tuple[int, int, int, int]]) -> bytes:
     """A message of `canarec-answered`: request partition → next offset, then (id, content, partition, offset) of each answer.
 
-    It is written in the transaction that commits these offsets, or above them: so it bears witness to them.
+    It is written in the transaction that commits these offsets, or above them: so it bears witness to them. `topic` (`topic_number`) tells
+    which requests' topic they are of: in one that was made anew the same offsets mean other requests.
 
-    >>> unpacked(packed({3: 70_000}, [(1, 2, 3, 69_999)]))
+    >>> unpacked(packed(7, {3: 70_000}, [(1, 2, 3, 69_999)]), 7)
     ({3: 70000}, [(1, 2, 3, 69999)])
     """
     told = np.array(list(positions.items()), POSITION)
-    return struct.pack("<H", len(told)) + told.tobytes() + np.array(entries, ENTRY).tobytes()
+    return _HEAD.pack(FORMAT, topic, len(told)) + told.tobytes() + np.array(entries, ENTRY).tobytes()
 
 
-def unpacked(value: bytes) -> tuple[dict[int, int], list[tuple[int, int, int, int]]]:
-    """The positions and the entries that `packed` wrote."""
-    count = struct.unpack_from("<H", value)[0]
-    told = np.frombuffer(value, POSITION, count, offset=2)
-    return dict(told.tolist()), np.frombuffer(value, ENTRY, offset=2 + told.nbytes).tolist()
+def unpacked(value: bytes, topic: int) -> tuple[dict[int, int], list[tuple[int, int, int, int]]] | None:
+    """The positions and the entries that `packed` wrote; None where it speaks of another topic, or another hand wrote it."""
+    if len(value) < _HEAD.size:
+        return None
+    format_, of, count = _HEAD.unpack_from(value)
+    begin = _HEAD.size + count * POSITION.itemsize
+    if (format_, of) != (FORMAT, topic) or len(value) < begin or (len(value) - begin) % ENTRY.itemsize:
+        return None
+    told = np.frombuffer(value, POSITION, count, _HEAD.size)
+    return dict(told.tolist()), np.frombuffer(value, ENTRY, offset=begin).tolist()
+
+
+def topic_number(topic_id: str) -> int:
+    """A topic's id in 64 bits."""
+    return _hash(topic_id.encode())
 
 
 def _hash(text: bytes) -> int:

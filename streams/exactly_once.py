@@ -32,6 +32,9 @@ log = structlog.get_logger()
 TRANSACTION_MESSAGES = 2_048  # consumed messages in one transaction, at most
 BATCHES_AHEAD = 6
 STALLED_S = 10.0
+SETTLED_S = 40.0  # longer, and the group would take us for dead: the rewind tries again
+REMEMBERED_S = 3.0
+STOP_S = 3.0
 HANGING_S = 20.0
 LAG_EVERY_S = 2.0
 MARKERS = 2  # so small a hole is a transactional requester's control records: no reason to read again
@@ -188,7 +191,7 @@ class ExactlyOnce:
                 continue  # a rewind or an assignment is due: both seek
             if in_order := self._in_order(session, messages):
                 self._put(session, in_order)
-        self._close(5)
+        self._close(STOP_S)
         member_id = consumer.memberid()
         consumer.close()
         if member_id:
@@ -211,8 +214,12 @@ class ExactlyOnce:
             return self._room.wait_for(lambda: session.put - session.taken < BATCHES_AHEAD or not session.open, 0.2)
 
     def _in_order(self, session: Session, messages: list[Message]) -> list[Message]:
-        """What follows the session's positions: below is a second reading, a hole means that something was lost."""
+        """What follows the session's positions: below is a second reading; at a hole the partition is read again from there.
+
+        Control records and aborted messages take offsets too: a hole that is met again is the log's own.
+        """
         good: list[Message] = []
+        again: dict[Place, int] = {}
         for message in messages:
             error = message.error()
             if error:
@@ -225,18 +232,23 @@ class ExactlyOnce:
                 continue
             where, at = place(message), offset(message)
             expected = session.next.get(where)
-            if expected is None or at < expected:
+            if expected is None or at < expected or where in again:
                 continue
             if at > expected and (where, expected, at) not in self._log_holes:
-                # Control records take offsets too: a hole that is met again after the rewind is the log's own.
                 if len(self._log_holes) > 100_000:
                     self._log_holes.clear()
                 self._log_holes.add((where, expected, at))
                 if at - expected > MARKERS:
-                    self._fail(session, "hole")
-                    return []
+                    again[where] = expected
+                    continue
             session.next[where] = at + 1
             good.append(message)
+        for where, expected in again.items():
+            try:
+                self._consumer.seek(TopicPartition(*where, expected))
+            except KafkaException as error:
+                self._fail(session, f"a hole, and no way back to it: {error}")
+                return []
         return good
 
     def _put(self, session: Session, messages: list[Message]) -> None:
@@ -317,11 +329,14 @@ class ExactlyOnce:
 
     def _settled(self, places: list[TopicPartition]) -> list[TopicPartition]:
         """Committed offsets with no transaction pending on them and none from the past."""
+        until = time.monotonic() + SETTLED_S
         self.transactions.ensure()  # init_transactions: whatever a predecessor of this name left open is ended
         self._wait_stable(places)
         bounds = self.witness([(p.topic, p.partition) for p in places])
         begun, waiting = time.monotonic(), False
         while True:
+            if time.monotonic() > until:
+                raise TimeoutError(f"committed offsets do not settle within {SETTLED_S:g} s")
             found = self._wait_stable(places)
             stale = [
                 o
@@ -340,6 +355,7 @@ class ExactlyOnce:
                     "the coordinator answers from the past", stale={f"{o.topic}-{o.partition}": o.offset for o in stale}
                 )
             time.sleep(0.1)
+        bounds = self._remembered(found, bounds, until)
         for one in found:
             known = bounds.get((one.topic, one.partition), 0)
             if one.offset < known:
@@ -347,6 +363,20 @@ class ExactlyOnce:
             elif one.offset < 0:
                 one.offset = self._consumer.get_watermark_offsets(one, timeout=10)[0]
         return [TopicPartition(o.topic, o.partition, o.offset) for o in found]
+
+    def _remembered(self, found: list[TopicPartition], bounds: dict[Place, int], until: float) -> dict[Place, int]:
+        """The witness once it has read what was committed with these offsets: the ids of the last answers among it.
+
+        Their markers may be a moment behind those of the offsets, or hidden by somebody's open transaction.
+        """
+        until = min(until, time.monotonic() + REMEMBERED_S)
+        while bounds and (behind := [o for o in found if o.offset > bounds.get((o.topic, o.partition), 0)]):
+            if time.monotonic() > until:
+                self._log.warning("the last answers' ids cannot be read yet", partitions=[o.partition for o in behind])
+                break
+            time.sleep(0.02)
+            bounds = self.witness([(o.topic, o.partition) for o in found])
+        return bounds
 
     def _wait_stable(self, places: list[TopicPartition]) -> list[TopicPartition]:
         begun, fenced = time.monotonic(), False

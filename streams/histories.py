@@ -23,7 +23,7 @@ from models.history import Histories, Ids
 from streams import metrics, snapshots
 from streams.clients import Cluster
 from streams.messages import Place, kafka_ms, source
-from streams.tail import Ends, Followed, Identity, Tail
+from streams.tail import Ends, Followed, Tail, Unchanged
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class Known:
             applied.topic("movie-catalog"): Followed(_parse_movies, self._apply_movies),
         }
         self.tail = Tail(cluster, follow, name="histories", starts=self._restore, on_fatal=on_fatal)
-        self._identities: dict[str, Identity] = {}  # of the event topics, when they were first looked at
+        self.event_topics = Unchanged(self.tail, self._events)
         self._event_places = [place for place in self.tail.places if place[0] in self._events]
 
     # -- the barrier ------------------------------------------------------------------------------
@@ -93,18 +93,6 @@ class Known:
         for topic, partition in self._event_places:
             offsets[topic][str(partition)] = self.tail.positions[topic, partition]
         return offsets
-
-    def other_topics(self) -> str | None:
-        """Why the event topics are not those that are being read, or None: then only a new start reads the right ones."""
-        found = self.tail.identities(self._events, timeout_s=2)
-        self._identities = self._identities or found
-        for topic, now in found.items():
-            was = self._identities[topic]
-            if now.id != was.id:
-                return f"topic {topic} was made anew"
-            if now.ends.keys() != was.ends.keys():
-                return f"topic {topic} has {len(now.ends)} partitions now, not {len(was.ends)}"
-        return None
 
     # -- the fold ---------------------------------------------------------------------------------
 

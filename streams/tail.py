@@ -195,6 +195,30 @@ class Tail:
             self._consumer.seek(TopicPartition(topic_, partition, self.positions[topic_, partition]))
 
 
+class Unchanged:
+    """Whether topics are still those that were found at the first look: readers and positions know no others."""
+
+    def __init__(self, tail: Tail, topics: Iterable[str]) -> None:
+        self._tail, self._topics = tail, list(topics)
+        self._found: dict[str, Identity] = {}
+
+    def why_not(self, *, timeout_s: float = 2) -> str | None:
+        """Which topic was made anew or got partitions, or None. KafkaException, TimeoutError where the brokers do not say."""
+        now = self._tail.identities(self._topics, timeout_s=timeout_s)
+        self._found = self._found or now
+        for name, identity in now.items():
+            was = self._found[name]
+            if identity.id != was.id:
+                return f"topic {name} was made anew"
+            if identity.ends.keys() != was.ends.keys():
+                return f"topic {name} has {len(identity.ends)} partitions now, not {len(was.ends)}"
+        return None
+
+    def id(self, name: str) -> str:
+        """The id that a topic had at the first look."""
+        return self._found[name].id
+
+
 class Ends:
     """Ends of partitions that were asked for. Whatever was acknowledged before the question lies below them."""
 

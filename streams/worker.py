@@ -238,7 +238,7 @@ async def _run(app: "Worker") -> int:
     if crashed:
         log.error("faust crashed", error=str(app.crash_reason))
     sys.stderr.flush()
-    os._exit(70 if crashed else 0)  # threads of libraries may linger: everything of ours has ended
+    os._exit(70 if crashed else 0 if app.parts.clean else 1)  # threads of libraries may linger: everything of ours has ended
 
 
 def free_port(wanted: int | None, patience_s: float = 0.0) -> int:

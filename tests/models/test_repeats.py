@@ -19,8 +19,21 @@ def memory():
 
 
 def test_a_new_id_is_new_and_the_same_place_is_no_repeat(memory):
-    assert memory.judge(1, 10, 0, 5, NOW) == "new"
-    assert memory.judge(1, 10, 0, 5, NOW) == "new"  # read again after a rewind
+    pending = {}
+    assert memory.judge(1, 10, 0, 5, NOW, pending) == "new"
+    assert memory.judge(1, 10, 0, 5, NOW, pending) == "new"  # read again after a rewind
+
+
+def test_a_message_whose_answer_is_committed_is_answered_also_where_offsets_went_back(memory):
+    memory.remember(1, 10, 0, 5, NOW)
+    assert memory.judge(1, 10, 0, 5, NOW, {}) == "answered"
+
+
+def test_what_is_being_answered_is_known_within_the_window_only(memory):
+    pending = {}
+    memory.judge(1, 10, 0, 5, NOW, pending)
+    assert memory.judge(1, 10, 0, 6, NOW + WINDOW, pending) == "repeated"
+    assert memory.judge(1, 10, 0, 7, NOW + WINDOW + 1, pending) == "new"
 
 
 @pytest.mark.parametrize("place", [(0, 6), (1, 5)], ids=["the same partition", "another partition"])
@@ -43,9 +56,9 @@ def test_an_id_is_forgotten_when_the_window_is_over(memory):
 
 
 def test_ids_answered_elsewhere_are_known_too(memory):
-    _, entries = repeats.unpacked(repeats.packed({3: 8}, [(1, 10, 3, 5), (2, 20, 3, 7)]))
+    _, entries = repeats.unpacked(repeats.packed(1, {3: 8}, [(1, 10, 3, 5), (2, 20, 3, 7)]), 1)
     memory.remember_all(entries, NOW)
-    assert memory.judge(1, 10, 3, 5, NOW) == "new"
+    assert memory.judge(1, 10, 3, 5, NOW) == "answered"
     assert memory.judge(1, 10, 4, 5, NOW) == "repeated"
     assert memory.judge(2, 21, 3, 9, NOW) == "conflicting"
 
@@ -53,7 +66,7 @@ def test_ids_answered_elsewhere_are_known_too(memory):
 def test_of_two_places_that_were_answered_at_once_the_first_counts(memory):
     memory.remember(1, 10, 0, 5, NOW)
     memory.remember(1, 10, 1, 9, NOW + 1)
-    assert memory.judge(1, 10, 0, 5, NOW) == "new"
+    assert memory.judge(1, 10, 0, 5, NOW) == "answered"
     assert memory.judge(1, 10, 1, 9, NOW) == "repeated"
 
 
@@ -63,7 +76,7 @@ def test_an_id_is_known_wherever_it_stands(age):
     memory.judge(7, 70, 2, 1_000_000, NOW)
     for number in range(age - 1):
         memory.remember(100 + number, 0, 0, number, NOW)
-    assert memory.judge(7, 70, 2, 1_000_000, NOW) == "new"
+    assert memory.judge(7, 70, 2, 1_000_000, NOW) == "answered"
     assert memory.judge(7, 70, 2, 1_000_001, NOW) == "repeated"
     assert memory.judge(7, 71, 2, 1_000_001, NOW) == "conflicting"
     assert memory.judge(7, 70, 2, 1_000_001, NOW + WINDOW + 1) == "new"
@@ -87,13 +100,30 @@ def test_memory_is_bounded_by_time():
     assert len(memory) <= RUN
 
 
-hashes, partitions, offsets = st.integers(0, 2**64 - 1), st.integers(0, 2**15 - 1), st.integers(0, 2**62)
+hashes, partitions, offsets = st.integers(0, 2**64 - 1), st.integers(0, 2**16 - 1), st.integers(0, 2**62)
 entries = st.lists(st.tuples(hashes, hashes, partitions, offsets), max_size=5)
 
 
-@given(positions=st.dictionaries(partitions, offsets, max_size=9), found=entries)
-def test_what_is_packed_comes_back(positions, found):
-    assert repeats.unpacked(repeats.packed(positions, found)) == (positions, found)
+@given(topic=hashes, positions=st.dictionaries(partitions, offsets, max_size=9), found=entries)
+def test_what_is_packed_comes_back(topic, positions, found):
+    assert repeats.unpacked(repeats.packed(topic, positions, found), topic) == (positions, found)
+
+
+def test_what_was_told_of_another_topic_is_left_out():
+    assert (
+        repeats.unpacked(repeats.packed(repeats.topic_number("old"), {0: 9}, []), repeats.topic_number("new")) is None
+    )
+
+
+@given(st.binary(max_size=80))
+def test_whatever_another_hand_wrote_is_left_out_or_read(value):
+    told = repeats.unpacked(value, 0)
+    assert told is None or isinstance(told[0], dict)
+
+
+def test_the_format_of_before_is_left_out():
+    before = (70_000).to_bytes(8, "little") + bytes(24)
+    assert repeats.unpacked(before, 0) is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1), st.integers(0, 1), st.integers(0, 400)), max_size=30))
