@@ -37,6 +37,10 @@ test-quick: $(READY) ## the tests that need no broker
 chaos: $(READY) ## faults under traffic: workers and brokers killed, paused, away; minutes (a short form is in `make test`)
 	@exec $(BIN)/python -m pytest tests/chaos -m chaos
 
+.PHONY: release
+release: $(READY) ## a damaged, a better and an identical candidate, judged without anybody; 2 minutes (one of them is in `make test`)
+	@exec $(BIN)/python -m pytest tests/broker/test_canary_release.py -m release
+
 .PHONY: bench bench-all study-drift
 bench: $(READY) ## canarec beside its peers in one run, and scoring alone; 8 minutes [ARGS="--rounds 1": 3]
 	$(BIN)/python -m tests.bench.run $(ARGS)

@@ -80,6 +80,7 @@ class _Versions(msgspec.Struct):
 
 
 class _Told(msgspec.Struct):
+    event: str = ""
     to: _Versions | None = None
 
 
@@ -88,7 +89,7 @@ def _began(cluster: Cluster, consumer: Consumer, applied: Applied) -> int | None
     told = []
     for message in _all(cluster, whole(consumer, [applied.topic("canary-events")])):
         to = _decoded(message, _Told)
-        if to is not None and to.to is not None:
+        if to is not None and to.to is not None and to.event != "shadow":  # which may be told when it has ended
             told.append((kafka_ms(message), to.to.stable, to.to.candidate))
     return began(told, applied.config.canary)
 

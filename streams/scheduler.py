@@ -1,4 +1,4 @@
-"""The scheduler's process: jobs that get their turns, one at a time, until a signal; and commands of ours that they run as children.
+"""The scheduler's process: jobs that get their turns until a signal, each in a thread of its own; and commands of ours that they run as children.
 
 Knows no job's business. One scheduler of a home is at work, the others stand by and take over when it ends, by whatever death; its children
 die with it.
@@ -8,8 +8,8 @@ import fcntl
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,22 +55,28 @@ class Ending(threading.Event):
 
 
 def serve(folder: Path, jobs: Sequence[Job], ending: threading.Event, now: Callable[[], datetime]) -> None:
-    """Gives the jobs their turns until the end. `folder`: where the lock of the one that is at work lies."""
+    """Gives the jobs their turns until the end: a verdict does not wait for a training. `folder`: where the lock of who is at work lies."""
     descriptor = _at_work(folder / "scheduler.lock", ending)
     if descriptor is None:
         return
     try:
         log.info("scheduler at work", jobs=[job.name for job in jobs])
-        due = dict.fromkeys(range(len(jobs)), 0.0)
-        errors = dict.fromkeys(due, 0)
-        while not ending.is_set():
-            number = min(due, key=lambda each: due[each])
-            if ending.wait(max(0.0, due[number] - time.monotonic())):
-                return
-            wait_s, errors[number] = _turn(jobs[number], now(), errors[number])
-            due[number] = time.monotonic() + wait_s
+        with ThreadPoolExecutor(len(jobs), "job") as pool:
+            running = [pool.submit(_again, job, ending, now) for job in jobs]
+            wait(running, return_when=FIRST_EXCEPTION)
+            ending.set()  # a job that has failed for no known reason ends the others, too
+        for each in running:
+            each.result()
     finally:
         os.close(descriptor)
+
+
+def _again(job: Job, ending: threading.Event, now: Callable[[], datetime]) -> None:
+    errors = 0
+    while True:
+        wait_s, errors = _turn(job, now(), errors)
+        if ending.wait(wait_s):
+            return
 
 
 def free_port(wanted: int | None) -> int:

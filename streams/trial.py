@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -13,6 +14,8 @@ from models.config import Applied, Canary
 from models.measures.feedback import Figures
 from models.release.arms import Arm, Standing
 from models.release.rollout import Phase, phase, waiting
+from models.release.story import Judgement
+from models.release.verdict import Bounds, signed
 
 IN_WORDS: dict[Phase, str] = {
     "idle": "no candidate",
@@ -85,8 +88,44 @@ def screen(standing: Standing, verdict: Sequence[str] = ()) -> RenderableType:
     return Group(span, shown, *([Text(" · ".join(aside))] if aside else []), *(Text(each) for each in verdict))
 
 
-def as_json(applied: Applied, versions: Sequence[str], standing: Standing) -> dict[str, Any]:
-    """The same for programs. Ratios are null where nothing stands below the line."""
+def words(judgement: Judgement, automation: str) -> list[str]:
+    """A verdict as a person reads it: what follows, and each metric's bounds, margin and users."""
+    verdict, name = judgement.verdict, judgement.evidence.candidate
+    lines = [
+        f"verdict on {name} up to {judgement.until}: {verdict.outcome} (automation: {automation})",
+        f"  {verdict.message}",
+    ]
+    for metric, found in verdict.metrics.items():
+        if found.difference is None or found.lower is None or found.upper is None:
+            lines.append(f"  {metric}: no users to compare ({found.users_stable:,} and {found.users_canary:,})")
+            continue
+        more = "nobody can say how many more" if found.more_users is None else f"about {found.more_users:,} more"
+        lines.append(
+            f"  {metric}: {signed(found.difference)}, {signed(found.lower)} to {signed(found.upper)} "
+            f"(margin {signed(-found.margin)}): {stands(found)}; {found.users_stable:,} and {found.users_canary:,} users"
+            + ("" if found.more_users == 0 else f", {more} of {name}")
+        )
+    lines.append(f"  split as set: p = {verdict.sample_ratio_p:.2g}")
+    return lines
+
+
+def stands(found: Bounds) -> str:
+    """Where a metric stands by its bounds alone.
+
+    >>> stands(Bounds(900, 900, 0.0, -0.03, 0.04, 0.05, 0)), stands(Bounds(900, 900, 0.0, -0.06, 0.06, 0.05, 400))
+    ('not worse', 'undecided')
+    """
+    if found.upper is not None and found.upper < 0:
+        return "worse"
+    if found.lower is not None and found.lower > 0:
+        return "better"
+    return "not worse" if found.lower is not None and found.lower > -found.margin else "undecided"
+
+
+def as_json(
+    applied: Applied, versions: Sequence[str], standing: Standing, judgement: Judgement | None = None
+) -> dict[str, Any]:
+    """The same for programs. Ratios are null where nothing stands below the line, and so is the verdict while there is none."""
     canary, arms = applied.config.canary, standing.arms
     return {
         "phase": phase(canary),
@@ -109,6 +148,9 @@ def as_json(applied: Applied, versions: Sequence[str], standing: Standing) -> di
         "forced_answers": arms.forced,
         "other_answers": arms.others,
         "rejected": arms.rejected,
+        "verdict": None
+        if judgement is None
+        else {**msgspec.to_builtins(judgement.verdict), "until": judgement.until, "timestamp": judgement.timestamp},
     }
 
 

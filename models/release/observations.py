@@ -103,6 +103,10 @@ class Observations:
         if user_id not in self._entered:
             self._watches.setdefault(user_id, []).append((at_ms, movie_id))
 
+    def waits_for(self, user_id: str) -> bool:
+        """Whether a watch of this user may count."""
+        return user_id in self._open
+
     def close(self, now_ms: int) -> None:
         """Enters the users whose horizon has closed, and forgets what can belong to nobody any more."""
         for user_id, by_request in list(self._open.items()):

@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 
 from models.config import Canary
-from models.errors import UsageError
+from models.errors import CanarecError, UsageError
 from models.events import CanaryChange
 from models.recommenders import store
 from models.release import rollout
@@ -24,7 +24,7 @@ from streams.cli.hints import complete
 from streams.cli.options import Command, Number, cluster_options
 from streams.home import Home
 from streams.shown import console
-from streams.trial import as_json, head, line, screen
+from streams.trial import as_json, head, line, screen, words
 
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -105,14 +105,17 @@ def canary() -> None:
 def status(home: Home, bootstrap_servers: str, since: int | None, at_most: int | None, in_json: bool) -> None:
     """The split, its versions, and what each arm has done: users, requests, success, latency, clicks, hits, satisfaction.
 
-    Counted is since these two versions are in the split, at most the last 24 hours. Exit 1 where no broker answers: the split
-    is shown all the same.
+    Counted is since these two versions are in the split, at most the last 24 hours. Then the verdict so far: the scheduler's, if it
+    wrote one down in the last five minutes, else one that is computed now, of the whole trial. Exit 1 where no broker answers: the
+    split is shown all the same.
 
     \b
     Example:
       canarec canary status --since 2h
     """
     from pipelines.arms import AT_MOST, standing
+    from pipelines.release import newest
+    from streams.cli.release import following
 
     if not home.path.is_dir():
         raise UsageError(f"--home {home.path}: no such folder")
@@ -133,10 +136,46 @@ def status(home: Home, bootstrap_servers: str, since: int | None, at_most: int |
             at_most=at_most or AT_MOST,
             looking=lambda topic: shown.update(f"reading {topic}"),
         )
+        shown.update("computing the verdict")
+        judgement = newest(following(home, bootstrap_servers), applied, _now_ms())
     if in_json:
-        click.echo(json.dumps(as_json(applied, versions, found), ensure_ascii=False))
+        click.echo(json.dumps(as_json(applied, versions, found, judgement), ensure_ascii=False))
     else:
-        console().print(screen(found))
+        console().print(screen(found, words(judgement, applied.config.release.automation) if judgement else ()))
+
+
+@canary.command()
+@cluster_options
+def verify(home: Home, bootstrap_servers: str) -> None:
+    """Recomputes every verdict of canary-events from the evidence in its record, and walks their chain.
+
+    Exit 1 where anything is not as it was written: a record, one left out or put in, any event before the newest verdict, or the
+    newest verdict of this home. The first bad record is named, and then the others.
+
+    \b
+    Example:
+      canarec canary verify
+    """
+    from pipelines.trial import Ledger
+    from streams.cli.release import last
+
+    applied, cluster = home.load(), home.cluster(bootstrap_servers)
+    cluster.check(timeout_s=5)
+    _say(changes.tell(home, lambda: cluster, applied))
+    ledger, newest = Ledger(cluster, applied), last(home)
+    with Console(stderr=True).status("reading canary-events"):
+        ledger.read_on()
+    chain, problems = ledger.chain, ledger.problems
+    if newest is not None and not chain.knows(newest):
+        problems.append(f"the newest verdict that was kept in this home is missing: {newest}")
+    if problems:
+        for line in problems[1:]:
+            click.echo(line, err=True)
+        raise CanarecError(
+            f"canary-events: {problems[0]}" + (f" (and {len(problems) - 1} more)" if problems[1:] else "")
+        )
+    whole = "" if chain.whole else "; what was before is not kept any more"
+    click.echo(f"{chain.records:,} verdicts recomputed, the chain is whole{whole}: newest {chain.last}")
 
 
 @canary.command("set")

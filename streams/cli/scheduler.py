@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 )
 @click.option("--print-crontab", is_flag=True, help="Print the line that lets cron retrain instead, and end.")
 def scheduler(home: Home, bootstrap_servers: str, metrics_port: int | None, print_crontab: bool) -> None:
-    """Retrains when the rule says so: every few days if there is enough new, or sooner after drift.
+    """Retrains when the rule says so: every few days if there is enough new, or sooner after drift. Judges the candidate.
 
-    A second one of the same home stands by. Ctrl-C ends it, and a training that runs; the next one is whole.
+    What follows from a verdict is up to `release.automation`: nothing, an event, or a change of the split. A second one of the same
+    home stands by. Ctrl-C ends it, and a training that runs; the next one is whole.
 
     \b
     Example:
@@ -43,19 +44,21 @@ def scheduler(home: Home, bootstrap_servers: str, metrics_port: int | None, prin
         return
     from streams import metrics
     from streams import scheduler as process
+    from streams.cli.release import releasing
 
     home.prepare()
     home.load()  # what is wrong with it is said at once
     port = process.free_port(metrics_port)
     ending = process.Ending()
-    process.serve_metrics(port, (metrics.RETRAINING, metrics.NEWEST_VERSION_AGE, metrics.RETRAINING_DUE))
+    shown = (metrics.RETRAINING, metrics.NEWEST_VERSION_AGE, metrics.RETRAINING_DUE, *metrics.OF_VERDICTS)
+    process.serve_metrics(port, shown)
     click.echo(f"metrics at http://127.0.0.1:{port}/metrics; Ctrl-C ends it", err=True)
-    process.serve(
-        home.artifacts,
-        [_retraining(home, bootstrap_servers, ending), _offering(home, bootstrap_servers)],
-        ending,
-        process.utc_now,
+    jobs = (
+        releasing(home, bootstrap_servers),
+        _retraining(home, bootstrap_servers, ending),
+        _offering(home, bootstrap_servers),
     )
+    process.serve(home.artifacts, jobs, ending, process.utc_now)
 
 
 def _retrain(home: Home, bootstrap_servers: str) -> list[str]:
