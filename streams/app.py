@@ -88,6 +88,7 @@ class Parts:
         self.movielog = Movielog(cluster, applied, self.known, name=name, clock=clock, on_fatal=on_fatal)
         self.pipes = (self.requests.pipe, self.events.pipe, self.movielog.pipe)
         self.ending, self._house, self._looking = False, threading.Lock(), threading.Lock()
+        self.clean = True
 
     def declare(self, app: faust.App) -> None:
         for agents in (self.requests, self.events, self.movielog):
@@ -149,9 +150,11 @@ class Parts:
                 self._show()
 
     def _same_topics(self) -> None:
-        """A topic that was made anew, or got partitions, is read by a new start: this one would serve old histories as fresh."""
+        """A topic that was made anew, or got partitions, is read by a new start: this one would serve old histories as fresh,
+        and take what it knows of the old requests for the new ones'.
+        """
         try:
-            why = self.known.other_topics()
+            why = self.known.event_topics.why_not() or self.requests.answered.topics.why_not()
         except (KafkaException, TimeoutError):
             return  # the brokers are away: the barrier says so to each request
         if why:
@@ -181,7 +184,8 @@ class Parts:
         for tail in (self.known.tail, self.outcomes.tail, self.requests.answered.tail):
             tail.stop()
         self.notices.close()
-        log.info("worker stopped", clean=all(clean))
+        self.clean = all(clean)
+        log.info("worker stopped", clean=self.clean)
 
 
 def build_app(

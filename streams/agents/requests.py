@@ -36,7 +36,7 @@ from streams.messages import Place, kafka_ms, offset, partition, source
 from streams.outcomes import LiveOutcomes
 from streams.reload import Worlds
 from streams.shadow import Sample, Shadow, sample
-from streams.tail import Followed, Tail
+from streams.tail import Followed, Tail, Unchanged
 from streams.transactions import TOGETHER, Out
 
 log = structlog.get_logger()
@@ -214,7 +214,7 @@ class Requests:
         for message, request, request_id, asked, error in read:
             if asked is not None:
                 if (verdict := next(verdicts)) != "new":
-                    parsed.tally.repeated += 1
+                    parsed.tally.repeated += verdict != "answered"
                     if verdict == "conflicting":
                         told = f"request_id {request_id!r} was answered for another question before"
                         parsed.outputs.append(self._dead(message, BadMessage("conflicting_repeat", told)))
@@ -236,8 +236,10 @@ class Requests:
             request_id, named = request.request_id, repeats.digest(request)
             if refused is None:
                 check(request, world)
-        except BadMessage as found:
-            error = refused or found
+        except Exception as found:
+            error = refused or (found if isinstance(found, BadMessage) else None)
+            if error is None:
+                raise  # unforeseen: it comes back alone, and refused
             if request is None:
                 request_id = wire.readable_request_id(value)
                 named = repeats.digest_unreadable(request_id or "", value or b"")
@@ -280,10 +282,14 @@ class Requests:
 
     def _memory(self, batches: Sequence[Batch], entries: Sequence[tuple[int, int, int, int]]) -> list[Out]:
         """How far the partitions are answered, and which ids were."""
-        positions = self.answered.positions(number for _, number in batches[-1].session.next)
+        positions = self.answered.positions()
         positions |= {partition(m): offset(m) + 1 for batch in batches for m in batch.messages}
         return [
-            Out(self.topics["canarec-answered"], repeats.packed(positions, some), partition=TOGETHER)
+            Out(
+                self.topics["canarec-answered"],
+                repeats.packed(self.answered.topic_number, positions, some),
+                partition=TOGETHER,
+            )
             for some in _chunks(entries)
         ]
 
@@ -304,12 +310,12 @@ class Requests:
 class Answered:
     """Which ids were answered, by whichever worker: the tail of an internal topic that is written with the answers.
 
-    Each message also says how far its worker's partitions are answered: the witness against stale offsets.
+    Each message also says how far the partitions are answered: the witness against stale offsets.
     """
 
     def __init__(self, cluster: Cluster, applied: Applied, *, on_fatal: Callable[[], None]) -> None:
         serving = applied.config.serving
-        self.topic = applied.topic("canarec-answered")
+        self.topic, requests = applied.topic("canarec-answered"), applied.topic("recommendation-requests")
         self._window_ms = int(serving.repeat_window_hours * HOUR_MS)
         self._ids = serving.repeat_window_ids
         self.repeats = repeats.Repeats(self._ids, self._window_ms)
@@ -322,6 +328,10 @@ class Answered:
             starts=self._starts,
             on_fatal=on_fatal,
         )
+        self.topics = Unchanged(self.tail, (requests, self.topic))
+        self.topics.why_not(timeout_s=30)
+        self.topic_number = repeats.topic_number(self.topics.id(requests))
+        self._strangers = 0
 
     def resize(self, serving: Serving) -> None:
         """Other windows, from now on; what was forgotten stays forgotten."""
@@ -333,17 +343,20 @@ class Answered:
         with self.tail.lock:
             return self.repeats.judge_all(asked, pending)
 
-    def positions(self, numbers: Iterable[int]) -> dict[int, int]:
-        """How far these request partitions are known to be answered: none but committed answers count."""
+    def positions(self) -> dict[int, int]:
+        """How far the request partitions are known to be answered: none but committed answers count.
+
+        Those of other workers, too: a partition that nobody asks by has its witness in everybody's messages.
+        """
         with self.tail.lock:
-            return {number: self._next[number] for number in numbers if number in self._next}
+            return dict(self._next)
 
     def witness(self, places: Sequence[Place]) -> dict[Place, int]:
         """How far the partitions are answered. What a predecessor left open must have been ended before."""
         ends = self.tail.ends(committed=True).get(
             10
         )  # of all partitions: any of them may hold a predecessor's last words
-        if not self.tail.wait(ends, time.monotonic() + 30):
+        if not self.tail.wait(ends, time.monotonic() + 10):
             raise TimeoutError(f"{self.topic} cannot be read to its end")
         with self.tail.lock:
             return {place: self._next.get(place[1], 0) for place in places}
@@ -365,7 +378,20 @@ class Answered:
             reader.close()
 
     def _parse(self, messages: list[Message]) -> list[tuple[int, dict[int, int], list[tuple[int, int, int, int]]]]:
-        return [(kafka_ms(message), *repeats.unpacked(message.value() or b"")) for message in messages]
+        found = []
+        for message in messages:
+            told = repeats.unpacked(message.value() or b"", self.topic_number)
+            if told is not None:
+                found.append((kafka_ms(message), *told))
+            elif not self._strangers:
+                self._strangers += 1
+                log.warning(
+                    "left out: of another life of the requests' topic, or another hand's",
+                    topic=self.topic,
+                    partition=partition(message),
+                    offset=offset(message),
+                )
+        return found
 
     def _apply(self, found: list[tuple[int, dict[int, int], list[tuple[int, int, int, int]]]]) -> None:
         for at, positions, entries in found:

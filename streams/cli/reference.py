@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import click
 
 from models import config
-from models.repeats import ENTRY
+from models.repeats import ENTRY, POSITION
 from models.topics import DAY_MS, FOR_EVER, TOPICS, Topic
 from streams.cli import canarec
 
@@ -263,8 +263,9 @@ _NOTES: Mapping[str, str] = {
     "each content of `config.json` that it does not take; beside the answers, so that nobody waits for it.",
     "dead-letters": "The message's own key and headers stay, and KIP-1034's are added: `__streams.errors.exception`, `…message`, `…topic`, "
     "`…partition`, `…offset`.",
-    "canarec-answered": "Binary, for workers only: the next offset of the request partition with the same number (8 bytes, little-endian), then "
-    f"{ENTRY.itemsize} bytes for each id that was answered: hash of the id, hash of the content, offset of the request.",
+    "canarec-answered": "Binary, little-endian, for workers only: format (2 bytes), hash of the id of the requests' topic (8), a number of partitions (2), "
+    f"{POSITION.itemsize} bytes for each of these: partition and next offset; then {ENTRY.itemsize} bytes for each id that was answered: hash of the id, "
+    "hash of the content, partition and offset of the request.",
 }
 
 
