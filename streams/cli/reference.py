@@ -397,17 +397,30 @@ def _section(key: str, definition: Mapping[str, Any], definitions: Mapping[str, 
     yield f"## {key}\n"
     yield definition["description"] + "\n"
     yield from _keys(definition["properties"])
+    shown: list[Any] = []
     for name, value in definition["properties"].items():
+        if "$ref" in value:
+            yield from _section(f"{key}.{name}", _of(value, definitions), definitions)
         free = value.get("additionalProperties")
-        if isinstance(free, Mapping) and "$ref" in free:
-            yield from _section(f"{key}.{name}.*", definitions[free["$ref"].rpartition("/")[2]], definitions)
+        if not isinstance(free, Mapping) or free in shown:
+            continue  # a kind of recipe is described where it is met first
+        shown.append(free)
+        for kind in (each for each in free.get("anyOf", [free]) if "$ref" in each):
+            each = _of(kind, definitions)
+            word = each["properties"].get("algorithm", {}).get("enum")
+            yield from _section(f"{key}.{name}.*{f' with {word[0]}' if word else ''}", each, definitions)
+
+
+def _of(value: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = definitions[value["$ref"].rpartition("/")[2]]
+    return found
 
 
 def _keys(properties: Mapping[str, Any]) -> Iterator[str]:
     yield "| key | value | default | meaning |"
     yield "|---|---|---|---|"
     for name, value in properties.items():
-        default = f"`{json.dumps(value['default'])}`" if "default" in value else "`v1` and `v2`"
+        default = "see below" if "$ref" in value else f"`{json.dumps(value['default'])}`" if "default" in value else "–"
         yield f"| `{name}` | {_value(value)} | {default} | {value.get('description', '')} |"
     yield ""
 
@@ -415,11 +428,19 @@ def _keys(properties: Mapping[str, Any]) -> Iterator[str]:
 def _value(value: Mapping[str, Any]) -> str:
     if "enum" in value:
         return " or ".join(f"`{json.dumps(each)}`" for each in value["enum"])
+    if "$ref" in value:
+        return "see below"
     if "anyOf" in value:
         return " or ".join(dict.fromkeys(_value(each) for each in value["anyOf"]))
     free = value.get("additionalProperties")
     if isinstance(free, Mapping):
-        return "{name: " + ("recipe" if "$ref" in free else _value(free)) + "}"
+        return "{name: " + _value(free) + "}"
+    if value["type"] == "array":
+        return (
+            "["
+            + _value(value["items"] if isinstance(value.get("items"), Mapping) else value["prefixItems"][0])
+            + ", …]"
+        )
     kind = _KINDS.get(value["type"], str(value["type"]))
     return kind + "".join(
         f", {sign} {value[bound]:,}"
