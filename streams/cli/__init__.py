@@ -32,6 +32,7 @@ class Commands(click.Group):
         "doctor": "what is wrong with this machine, this home and these topics",
         "import": "publish a data set, or a movie service's log, as events",
         "models": "versions, their metadata and checksums",
+        "provenance": "what made an answer, the answer made again, why two differ",
         "recommend": "one question, one answer, as a table",
         "retrain": "train now, or if it is time",
         "scheduler": "retrains when the rule says so",
