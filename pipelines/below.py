@@ -26,7 +26,7 @@ from pipelines import parquet, tiles
 from streams.clients import Cluster, messages, watermarks
 from streams.messages import kafka_ms, offset, place
 
-WATCHES, RATINGS = "watch-events", "rating-events"
+NAMES = WATCHES, RATINGS = "watch-events", "rating-events"
 
 Offsets = Mapping[str, Mapping[str, int]]  # topic → partition → next offset, as a provenance record has them
 Place = tuple[str, int]  # a topic as Kafka calls it, and a partition

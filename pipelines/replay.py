@@ -208,6 +208,8 @@ def _differences(record: Record, decision: Decision, score_of: Mapping[str, floa
     if (record["status"], record.get("reason")) != (decision.status, decision.reason):
         was = _said(record["status"], record.get("reason"))
         found.append(f"status: was {was}, is {_said(decision.status, decision.failure or decision.reason)}")
+    if bool(record.get("explored")) != (decision.propensities is not None):
+        found.append(f"drawn places: {'some' if record.get('explored') else 'none'} were, now it is otherwise")
     if len(served) != len(decision.movies) or len(set(served)) < len(served):
         found.append(f"movies: were {len(set(served))}, are {len(decision.movies)}")
     for place, (was, now) in enumerate(zip(served, decision.movies, strict=False)):

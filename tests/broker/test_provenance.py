@@ -7,8 +7,14 @@ import threading
 
 import numpy as np
 import pytest
+from confluent_kafka import TopicPartition
 
 from models import provenance
+from models.errors import BadArtifact
+from models.ids import Ids
+from pipelines import archive, below
+from pipelines.explain import history_of
+from streams import clients
 from streams.cli import main
 
 USERS = [f"u{number}" for number in range(40)]
@@ -45,7 +51,7 @@ def test_a_record_is_shown_with_what_it_names(shop, capsys):
     shown = json.loads(capsys.readouterr().out)
     assert {name: shown["record"][name] for name in record} == record
     assert shown["model"]["files"]["factors.npz"] == record["model_sha256"]
-    assert shown["configuration"]["canary"]["percentage"] == 50
+    assert shown["configuration"] == shop.kept(record["config_sha256"])
     assert shown["titles"][record["recommendations"][0]] == record["recommendations"][0].upper()
     assert run(shop, "show", record["request_id"]) == 0
     screen = capsys.readouterr().out
@@ -164,3 +170,53 @@ def test_a_sample_replays_whatever_changed_while_it_was_answered(shop, capsys):
         assert "not replayed" not in said
     finally:
         shop.configure(canary={"stable": "v1", "candidate": "v2", "percentage": 50})
+
+
+# -- the events, wherever they are -------------------------------------------------------------------
+
+
+def test_events_are_the_same_from_topics_and_archive_and_what_neither_has_is_told(installations, tmp_path):
+    with installations() as shop:
+        shop.publish_world()
+        events = [shop.applied.topic(name) for name in below.NAMES]
+        archive.extend(shop.cluster, shop.applied, tmp_path / "archive", topics=below.NAMES)
+        shop.see("u1", "m007")
+        shop.publish("rating-events", {"user_id": "u1", "movie_id": "m008", "rating": 99, "timestamp": 1})
+        shop.flush()
+        everywhere = whole(shop, events)
+        names = dict(zip(events, below.NAMES, strict=True))
+
+        def read(folder):
+            ends = {place: after for place, (_, after) in everywhere.items()}
+            return below.read(shop.cluster, folder, USERS, ends, names, Ids())
+
+        offsets = {
+            topic: {str(n): after for (t, n), (_, after) in everywhere.items() if t == topic} for topic in events
+        }
+        expected = history_of(shop.cluster, shop.applied, "u1", offsets)
+        wanted = {expected.movie_ids.text(number) for number in expected.movies("u1").tolist()}
+        assert "m007" in wanted
+
+        def movies(folder):
+            found = read(folder)
+            return {
+                found.ids.text(n) for n in found.movies("u1", offsets, shop.applied.config.events.limits()).tolist()
+            }
+
+        assert movies(tmp_path / "archive") == movies(tmp_path / "none") == wanted
+        admin = shop.cluster.admin()
+        lost = [TopicPartition(*place, max(0, after - 2)) for place, (_, after) in everywhere.items()]
+        for deleted in admin.delete_records(lost).values():
+            deleted.result(30)
+        with pytest.raises(BadArtifact, match="neither in the topic nor in the archive"):
+            movies(tmp_path / "none")
+        archived = archive.spans(tmp_path / "archive", "watch-events")
+        assert movies(tmp_path / "archive") == wanted, archived
+
+
+def whole(shop, topics):
+    consumer = shop.cluster.consumer()
+    try:
+        return clients.whole(consumer, topics)
+    finally:
+        consumer.close()

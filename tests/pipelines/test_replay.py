@@ -146,6 +146,8 @@ def busy(shop):
         shop.ask("u2", n=100)  # more than the model knows: filled
         shop.ask("u5", exclude_seen=False)
         shop.settings["canary"] |= {"percentage": (90, 0, 100, 50)[turn]}
+        if turn == 2:
+            shop.settings["exploration"] = {"share": 0.5, "pool": 10}
         if turn == 1:
             shop.movies = [*shop.movies[1:], Movie("new", "New", ("Odd",))]
 
@@ -157,6 +159,7 @@ def test_answers_of_every_kind_replay_to_the_same_lists(shop):
     assert (found.different, found.impossible, found.same) == ((), {}, len(shop.records))
     assert {record["reason"] for record in shop.records} == {None, "unknown_user", "filled_from_popular"}
     assert {record["variant"] for record in shop.records} == {"stable", "canary"}
+    assert any(record.get("explored") for record in shop.records)
     assert len({record["config_sha256"] for record in shop.records}) > 2
 
 
