@@ -91,12 +91,14 @@ class Releasing:
         name = _name(judged.verdict, judged.seen.evidence)
         if (todo is not None and name != self._failed) or is_news(ledger.story.verdict, judged, now_ms):
             self._around.keep(record(judged, release, ledger.chain, self._around.last(), now_ms))
+        if judged.verdict.phase == "advance":
+            self._tell(applied)  # the reason stands there before what it leads to
         if todo is not None:
             self._take(todo, judged, name)
         self._tell(applied)
 
     def _take(self, todo: Action, judged: Judged, name: tuple[object, ...]) -> None:
-        """The file first: who is harmed does not wait for a broker."""
+        """Harm comes first to the file: it does not wait for a broker."""
         try:
             self._around.change(todo.move, todo.name, judged.verdict.message)
             self._failed = None

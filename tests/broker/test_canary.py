@@ -166,8 +166,8 @@ def test_the_status_begins_with_the_trial_that_runs(shop, capsys):
     shop.configure(canary={"stable": "v1", "candidate": "v1", "percentage": 50})  # A/A
     try:
         in_force(shop)
-        records = [shop.ask(user) for user in USERS[:12]]
         shop.wait(lambda: shop.everything("canary-events")[-1]["to"]["candidate"] == "v1", "the worker's event")
+        records = [shop.ask(user) for user in USERS[:12]]
         capsys.readouterr()
         canary(shop, "status", "--json")
     finally:

@@ -7,10 +7,13 @@ import pytest
 from rich.console import Console
 
 from models import config
-from models.config import Canary
+from models.config import Canary, Release
 from models.events import Feedback
 from models.release.arms import At, Served, Standing, arms
-from streams.trial import as_json, head, line, screen
+from models.release.evidence import ArmEvidence, Evidence, Moments
+from models.release.story import Judgement
+from models.release.verdict import decide
+from streams.trial import as_json, head, line, screen, words
 
 SPLIT = {"stable": "v1", "candidate": "v2", "percentage": 10}
 
@@ -59,6 +62,40 @@ def test_what_was_left_out_is_said():
 
 def test_a_verdict_comes_last():
     assert text(screen(standing(), ["HOLD: too few users"])).rstrip().endswith("HOLD: too few users")
+
+
+def judgement(n, canary):
+    half = Moments(n // 2, round(n * 0.3 / 2) * 10_000, round(n * 0.3 / 2) * 100_000_000)
+    trial = Moments(n // 2, round(n * canary / 2) * 10_000, round(n * canary / 2) * 100_000_000)
+    stable = ArmEvidence({"ctr": {"M": half, "F": half}}, requests=n)
+    found = Evidence("v1", "v2", 10, 0, stable, ArmEvidence({"ctr": {"M": trial, "F": trial}}, requests=n))
+    return Judgement("2026-11-27T08:00:00Z", "2026-11-27T07:59:59Z", found, decide(found, Release()))
+
+
+@pytest.mark.parametrize(
+    ("n", "canary", "said"),
+    [(5_000, 0.3, "not worse"), (5_000, 0.2, "worse"), (5_000, 0.4, "better"), (200, 0.3, "undecided")],
+)
+def test_a_metric_is_called_better_only_where_its_bound_says_so(n, canary, said):
+    lines = words(judgement(n, canary), "advise")
+    (ctr,) = [line for line in lines if line.startswith("  ctr: ")]
+    assert f": {said}; {n:,} and {n:,} users" in ctr
+    assert ("more of v2" in ctr) == (said == "undecided")
+
+
+def test_a_verdict_is_said_with_its_moment_and_what_follows():
+    lines = words(judgement(200, 0.3), "act")
+    assert lines[0] == "verdict on v2 up to 2026-11-27T07:59:59Z: INCONCLUSIVE (automation: act)"
+    assert lines[1].strip().startswith("HOLD: ")
+    assert "  success: no users to compare (0 and 0)" in lines
+    assert lines[-1] == "  split as set: p = 1"
+
+
+def test_programs_get_the_verdict_or_null():
+    applied = config.parse(json.dumps({"canary": SPLIT}))
+    assert as_json(applied, [], standing())["verdict"] is None
+    told = as_json(applied, [], standing(), judgement(200, 0.3))["verdict"]
+    assert (told["outcome"], told["metrics"]["ctr"]["users_canary"]) == ("INCONCLUSIVE", 200)
 
 
 def test_programs_get_the_same_and_null_for_what_is_not_known():
