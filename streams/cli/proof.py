@@ -1,6 +1,7 @@
 """Provenance as a person reads it: a record on one screen, a replay's outcome, why two answers differ. Asks nobody, decides nothing."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,13 +42,14 @@ def screen(
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
-    for name, value in _facts(record, where, applied, metadata):
+    known = f": {len(movies):,} movies" if movies else ": not kept in this home"
+    for name, value in _facts(record, where, applied, metadata, known):
         facts.add_row(name, escape(value))
     return Group(facts, _listed(record, movies))
 
 
 def _facts(
-    record: Mapping[str, Any], where: str, applied: Applied | None, metadata: Metadata | None
+    record: Mapping[str, Any], where: str, applied: Applied | None, metadata: Metadata | None, known: str
 ) -> list[tuple[str, str]]:
     asked, source = record["asked"], record["source"]
     answer = f"{record['status']}, {in_words(record)}; at {record['served_at']}, after {record['latency_ms']:,} ms"
@@ -58,14 +60,17 @@ def _facts(
     ]
     if record["variant"] is not None:
         drawn = "set for this user" if record.get("forced") else f"bucket {record['bucket']}"
-        facts.append(("arm", f"{record['variant']}: {drawn}, {record['canary_percentage']:g} % to the candidate"))
+        places = "; some places of the list were drawn" if record.get("explored") else ""
+        facts.append(
+            ("arm", f"{record['variant']}: {drawn}, {record['canary_percentage']:g} % to the candidate{places}")
+        )
         facts += _model(record, metadata)
     facts += [
         (
             "configuration",
             f"{record['config_sha256'][:12]}…: {_split(applied) if applied else 'not kept in this home'}",
         ),
-        ("catalogue", f"{record['catalog_sha256'][:12]}…"),
+        ("catalogue", f"{record['catalog_sha256'][:12]}…{known}"),
         ("history", f"every event below {_offsets(record['history_offsets'])}"),
         ("stands in", f"{where}; asked in {source['topic']}/{source['partition']}, offset {source['offset']}"),
     ]
@@ -96,12 +101,12 @@ def _model(record: Mapping[str, Any], metadata: Metadata | None) -> list[tuple[s
         ]
     method = ", ".join(f"{name} {value}" for name, value in metadata.training_method.items())
     figure = metadata.evaluation.get("model", {}).get("ndcg_at_20")
-    quality = f"NDCG@20 {figure['value']:.4f} ({figure['low']:.4f} to {figure['high']:.4f})" if figure else "no figures"
+    quality = f"NDCG@20 {figure['value']:.4f} ({figure['low']:.4f} to {figure['high']:.4f})" if figure else ""
     return [
         *facts,
         ("trained by", f"{method}; {metadata.created_at[:19]}, code {metadata.code_version}"),
         ("data", f"{record['data_version']}{_events(metadata.data_version)}; DVC {metadata.dvc_ref or 'no reference'}"),
-        ("figures", quality),
+        *([("figures", quality)] if figure else []),
     ]
 
 
@@ -166,7 +171,10 @@ def replayed(record: Mapping[str, Any], found: Replayed) -> str:
     if not found.differences:
         n = len(found.movies)
         return f"{record['request_id']}: the same: {n} movies in the same order, scores to 1e-4, by {record['model_version']}"
-    return "\n".join([f"{record['request_id']}: different", *(f"  {each}" for each in found.differences)])
+    lines = [f"{record['request_id']}: different", *(f"  {each}" for each in found.differences[:SHOWN])]
+    if len(found.differences) > SHOWN:
+        lines.append(f"  and {len(found.differences) - SHOWN} differences more")
+    return "\n".join(lines)
 
 
 def summarized(found: Summary, seconds: float) -> str:
@@ -178,10 +186,9 @@ def summarized(found: Summary, seconds: float) -> str:
         *(f"not replayed {count:,}: {why}" for why, count in found.impossible.items()),
     ]
     for outcome in found.different[:SHOWN]:
-        lines += [
-            f"{outcome.record['request_id']}: {each}"
-            for each in (outcome.replayed.differences if outcome.replayed else ())
-        ]
+        first, *others = outcome.replayed.differences if outcome.replayed else [""]
+        more = f", and {len(others)} differences more" if others else ""
+        lines.append(f"{outcome.record['request_id']}: {first}{more}")
     if len(found.different) > SHOWN:
         lines.append(f"and {len(found.different) - SHOWN:,} more that differ")
     return "\n".join(lines)
@@ -214,7 +221,8 @@ def differing(one: Mapping[str, Any], other: Mapping[str, Any], found: Differenc
         told.append(rows)
     for heading, events in (("only the second knew", found.came), ("only the first knew", found.gone)):
         if events:
-            told.append(Text(f"Of {len(events):,} events of this user {heading}:"))
+            newest = f", the newest {SHOWN} of {len(events):,}" if len(events) > SHOWN else ""
+            told.append(Text(f"Events of this user that {heading}{newest}:"))
             told += [Text(f"  {_seen(seen, found.movies)}") for seen in events[-SHOWN:]]
     for heading, listed in (("Only in the first list", found.only_one), ("Only in the second", found.only_other)):
         if listed:
@@ -231,7 +239,9 @@ def _row(part: str, change: Change) -> tuple[str, str, str]:
 
 
 def _value(value: Any) -> str:
-    return "–" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        return f"{value[:12]}…" if re.fullmatch("[0-9a-f]{32,64}", value) else value
+    return "–" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def _seen(seen: Seen, movies: Mapping[str, Movie]) -> str:
