@@ -82,10 +82,12 @@ class Ledger:
 
 
 class Following:
-    """The trial that config.json and `canary-events` name. Not for two threads at once."""
+    """The trial that config.json and `canary-events` name. `crashes`: of processes, since a moment. Not for two threads at once."""
 
-    def __init__(self, cluster: Cluster, checksums: Checksums) -> None:
-        self._cluster, self._checksums = cluster, checksums
+    def __init__(
+        self, cluster: Cluster, checksums: Checksums, crashes: Callable[[int], int] = lambda since_ms: 0
+    ) -> None:
+        self._cluster, self._checksums, self._crashes = cluster, checksums, crashes
         self._admin: AdminClient | None = None
         self.ledger: Ledger | None = None
         self._of: tuple[Any, ...] | None = None
@@ -134,6 +136,7 @@ class Following:
             canary.percentage,
             held_s=max(0, until_ms - step_ms) / 1_000 if in_force else 0.0,
             shadow=story.shadow,
+            crashes=self._crashes(story.since_ms),
             configurations=reading.trial.configurations(until_ms, story.changed_ms),
             wrong_checksums=[
                 line

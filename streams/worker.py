@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,7 +16,7 @@ from confluent_kafka import KafkaException
 from prometheus_client import start_http_server
 
 from models.errors import CanarecError
-from streams import processes, scribe, topics
+from streams import crashes, processes, scribe, topics
 from streams.clients import Cluster, NoBroker
 from streams.home import Home
 from streams.names import claim
@@ -61,6 +61,7 @@ def supervise(home: Home, bootstrap_servers: str, name: str | None, metrics_port
         child_command("worker", home, bootstrap_servers, "--child", mine.name, "--metrics-port", str(port)),
         standby=standby,
         name=mine.name,
+        crashed=lambda code: _note_crash(home, mine.name, code),
     )
     writer = scribe.Scribe(home.provenance, child_command("worker", home, bootstrap_servers))
     ending = Ending(pair)
@@ -83,8 +84,15 @@ def supervise(home: Home, bootstrap_servers: str, name: str | None, metrics_port
 class Pair:
     """The child that answers, and the one that has read everything and stands by."""
 
-    def __init__(self, command: Sequence[str], *, standby: bool, name: str) -> None:
-        self._command, self._wanted, self._name = command, standby, name
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        standby: bool,
+        name: str,
+        crashed: Callable[[int], None] = lambda code: None,
+    ) -> None:
+        self._command, self._wanted, self._name, self._crashed = command, standby, name, crashed
         self._log = log.bind(worker=name)
         self.active = Child(command)  # its imports take as long as the broker's answers to the supervisor
         self.spare: Child | None = None
@@ -118,6 +126,8 @@ class Pair:
         warm = self.spare is not None and self.spare.has_told(WARM)
         wait_s = _backoff(self._deaths)
         self._log.error("worker died, another one takes over", exit_code=code, warm=warm, after_s=wait_s)
+        if crashes.is_fault(code):
+            self._crashed(code)
         if ending.wait(wait_s):
             return
         self.active, self.spare = self.spare or Child(self._command), None
@@ -144,6 +154,14 @@ class Pair:
 def _backoff(deaths: int) -> float:
     """The first death is made good at once; doubling from half a second then."""
     return 0.0 if deaths <= 1 else min(LONGEST_BACKOFF_S, 0.5 * 2 ** min(deaths - 2, 10))
+
+
+def _note_crash(home: Home, name: str, code: int) -> None:
+    """For the canary: who answers next does not wait for a disk that is full."""
+    try:
+        crashes.note(home.workers, name, code, int(time.time() * 1000))
+    except OSError as error:
+        log.error("a crash cannot be noted", worker=name, exit_code=code, error=str(error))
 
 
 def _wait_for_broker(cluster: Cluster, ending: threading.Event) -> None:
@@ -238,7 +256,9 @@ async def _run(app: "Worker") -> int:
     if crashed:
         log.error("faust crashed", error=str(app.crash_reason))
     sys.stderr.flush()
-    os._exit(70 if crashed else 0 if app.parts.clean else 1)  # threads of libraries may linger: everything of ours has ended
+    os._exit(
+        70 if crashed else 0 if app.parts.clean else 1
+    )  # threads of libraries may linger: everything of ours has ended
 
 
 def free_port(wanted: int | None, patience_s: float = 0.0) -> int:

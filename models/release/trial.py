@@ -141,6 +141,7 @@ class Trial:
         *,
         held_s: float,
         shadow: Sequence[ShadowFigures] = (),
+        crashes: int = 0,
         configurations: Sequence[str] = (),
         wrong_checksums: Sequence[str] = (),
     ) -> Evidence:
@@ -156,6 +157,7 @@ class Trial:
             stable,
             canary,
             tuple(Period(of, met["canary"], met["stable"]) for of, met in sorted(self._periods.items())),
+            crashes=crashes,
             config_sha256=tuple(configurations),
             wrong_checksums=tuple(wrong_checksums),
         )

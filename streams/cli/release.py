@@ -17,7 +17,7 @@ from models.release.verdict import Verdict
 from pipelines import outbox
 from pipelines.release import WHO, Judged, Releasing
 from pipelines.trial import Following
-from streams import metrics
+from streams import crashes, metrics
 from streams.cli import changes
 from streams.home import Home, write_whole
 
@@ -32,8 +32,10 @@ def releasing(home: Home, bootstrap_servers: str) -> Releasing:
 
 
 def following(home: Home, bootstrap_servers: str) -> Following:
-    """The trial of this home's configuration, and the checksums of its models."""
-    return Following(home.cluster(bootstrap_servers), Checksums(home))
+    """The trial of this home's configuration, the checksums of its models and the crashes of its workers."""
+    return Following(
+        home.cluster(bootstrap_servers), Checksums(home), lambda since_ms: crashes.since(home.workers, since_ms)
+    )
 
 
 def last(home: Home) -> str | None:

@@ -139,3 +139,18 @@ def test_an_interrupt_for_the_whole_group_does_not_reach_the_children(warm_pair)
 @pytest.mark.parametrize(("deaths", "seconds"), [(1, 0.0), (2, 0.5), (3, 1.0), (5, 4.0), (50, 4.0), (5_000, 4.0)])
 def test_only_the_first_death_is_made_good_at_once(deaths, seconds):
     assert worker._backoff(deaths) == seconds
+
+
+@pytest.mark.parametrize(("number", "noted"), [(signal.SIGSEGV, [-11]), (signal.SIGKILL, [])])
+def test_a_fault_of_its_own_is_noted_and_a_kill_is_not(number, noted):
+    codes = []
+    pair = worker.Pair([sys.executable, "-c", WORKER], standby=False, name="w", crashed=codes.append)
+    try:
+        pair.begin()
+        until(lambda: pair.active.has_told(ANSWERS))
+        pair.active.process.send_signal(number)
+        pair.active.process.wait(5)
+        pair.look(NOBODY_ENDS)
+        assert codes == noted
+    finally:
+        pair.kill()
