@@ -192,7 +192,7 @@ FIELDS: Mapping[str, tuple[Field, ...]] = {
             "`rolled_back`, `paused`, `resumed`",
         ),
         Field("timestamp", "2026-11-27T07:42:01.205Z", "the clock of whoever wrote it"),
-        Field("who", "419584-1", "the worker's name; `user@host` of a person; `scheduler`"),
+        Field("who", "419584-1", "the worker's name; `user@host` of a person; `retrain`; `canarec scheduler`"),
         Field("from", {**_SPLIT, "percentage": 5.0}, "the split before; null where none is known, as at a first start"),
         Field("to", _SPLIT, "the split from then on; null for `configuration_refused`: nothing changed"),
         Field("why", "ticket 71", "what was given with `--why`; of a refusal the error", optional=True),
@@ -260,7 +260,8 @@ _NOTES: Mapping[str, str] = {
     "recommendations": "Read it with `isolation.level=read_committed`: what an aborted transaction left behind is no answer.",
     "provenance": "Every field of the answer, byte for byte, and what made it. Read it with `isolation.level=read_committed`.",
     "canary-events": "A worker tells when another configuration than the last one that a worker of its name told of comes into force, and once of "
-    "each content of `config.json` that it does not take; beside the answers, so that nobody waits for it.",
+    "each content of `config.json` that it does not take; beside the answers, so that nobody waits for it. The scheduler's verdicts "
+    "(`event: verdict`) are records of another kind: [what they hold](canary.md#the-record).",
     "dead-letters": "The message's own key and headers stay, and KIP-1034's are added: `__streams.errors.exception`, `…message`, `…topic`, "
     "`…partition`, `…offset`.",
     "canarec-answered": "Binary, little-endian, for workers only: format (2 bytes), hash of the id of the requests' topic (8), a number of partitions (2), "
