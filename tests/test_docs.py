@@ -200,7 +200,7 @@ def accepts(words):
         given = values.get(parameter.name)
         if isinstance(given, str) and not isinstance(parameter.type, click.File | click.Path):
             parameter.type_cast_value(context, given)
-        assert not isinstance(parameter, click.Argument) or isinstance(given, str), (
+        assert not isinstance(parameter, click.Argument) or not parameter.required or isinstance(given, str), (
             f"{' '.join(words)}: {parameter.name} is missing"
         )
 
