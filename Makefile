@@ -51,6 +51,7 @@ bench-all: bench ## also growth, two million requests, catching up, histories, a
 	$(BIN)/python -m tests.bench.reload
 	$(BIN)/python -m tests.bench.backfill
 	$(BIN)/python -m tests.bench.archive
+	$(BIN)/python -m tests.bench.provenance
 	$(BIN)/python -m tests.bench.histories
 	$(BIN)/python -m tests.bench.profile
 

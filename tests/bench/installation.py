@@ -84,7 +84,11 @@ class Worker:
     def memory_mb(self) -> dict[str, float]:
         """Resident now and at most, of the process that answers; `standing_by`: of the others beside it, if there are any."""
         answering = self.answering()
-        others = [child for child in self._supervisor.children() if child.pid != answering.pid]
+        others = [
+            child
+            for child in self._supervisor.children()
+            if child.pid != answering.pid and "--scribe" not in child.cmdline()  # it writes the provenance CSV
+        ]
         status = Path(f"/proc/{answering.pid}/status").read_text().splitlines()  # Linux
         peak_kib = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
         return {

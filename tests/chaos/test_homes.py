@@ -9,6 +9,8 @@ from contextlib import suppress
 
 import pytest
 
+from pipelines import provenance_csv
+
 RETRY_S = 25  # a version that could not be loaded is tried again every 10
 
 
@@ -71,11 +73,11 @@ def since(requests, seconds):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A home whose artifacts/ is a disk of 2 MB."""
+    """A home whose artifacts/ is a disk of 128 MB: enough for a row of each answer."""
     artifacts = tmp_path / "home" / "artifacts"
     artifacts.mkdir(parents=True)
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", artifacts], check=False, capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=128m", "tmpfs", artifacts], check=False, capture_output=True
     )
     if mounted.returncode != 0:
         pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.decode().strip()}")
@@ -90,6 +92,11 @@ def fill(folder):
             file.write(bytes(65_536))
     with (folder / "ballast").open("ab", buffering=0) as file, pytest.raises(OSError, match="No space left"):
         file.writelines(itertools.repeat(b"x"))
+
+
+def rows(faulty):
+    """The request of each row of the provenance CSV."""
+    return sorted(row["request_id"] for row in provenance_csv.rows(faulty.home.provenance))
 
 
 def test_a_full_disk_under_artifacts(small_disk, install, traffic, long):
@@ -117,4 +124,7 @@ def test_a_full_disk_under_artifacts(small_disk, install, traffic, long):
         os.remove(artifacts / "ballast")
         faulty.wait((faulty.home.configs / f"{digest}.json").exists, "the configuration to be kept", 10)
         requests.finish("a full disk under artifacts/")
+    assert faulty.logged("provenance CSV waits")
+    answered = sorted(record["request_id"] for record in faulty.everything("provenance"))
+    faulty.wait(lambda: rows(faulty) == answered, "a row for each answer")
     assert shutil.disk_usage(artifacts).free > 0
