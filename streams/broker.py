@@ -91,8 +91,6 @@ replica.fetch.max.bytes=12582912
 offsets.retention.minutes=5256000
 # How often Kafka looks for transactions whose owner is gone; they hold readers up (default: 10 s).
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
-# A question to the coordinator for each partition of each transaction, which one node does not need (docs/decisions/0016).
-transaction.partition.verification.enable=false
 # Memory of the log cleaner (default: 128 MB).
 log.cleaner.dedupe.buffer.size=16777216
 """
