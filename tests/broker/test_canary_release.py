@@ -1,7 +1,7 @@
 """A candidate that is judged without anybody: real worker, real scheduler, and the simulator's users, who choose by what they are shown.
 
     pytest tests/broker/test_canary_release.py               a damaged candidate, as part of `make test`
-    pytest tests/broker/test_canary_release.py -m release    also a better and an identical one (`make release`)
+    pytest tests/broker/test_canary_release.py -m release    also an identical one, and a better one that begins in the shadow (`make release`)
 
 Margins are wide and horizons short, so that some hundred users decide within seconds. Each run prints the events that it leaves.
 """
@@ -29,20 +29,21 @@ MOVIE_IDS = tuple(f"m{number:03}" for number in range(MOVIES))
 RECIPE = {"factors": 8, "regularization": 2.0, "alpha": 5.0, "iterations": 6}
 RELEASE = {
     "automation": "act",
-    "steps": [20, 50, 100],
+    "steps": [0, 20, 50, 100],
     "decides_from": 20,
     "hold_s": 0,
     "look_every_s": 0.5,
     "users_min": 100,
     "requests_min": 50,
     "scorings_min": 100,
+    "shadow_share": 1,
     "scoring_p99_ratio_max": 1_000,  # a busy machine
     "margins": {"success": 0.2, "ctr": 0.25, "hit_rate": 0.25, "satisfaction": 0.15},
 }
-SCENARIOS = {  # stable, candidate, how it ends
-    "damaged": ("good", "shuffled", "rolled_back"),
-    "better": ("shuffled", "good", "promoted"),
-    "identical": ("good", "good", "promoted"),
+SCENARIOS = {  # stable, candidate, its first step, how it ends
+    "damaged": ("good", "shuffled", 20, "rolled_back"),
+    "better": ("shuffled", "good", 0, "promoted"),  # a worker tells of its shadow once a minute
+    "identical": ("good", "good", 20, "promoted"),
 }
 
 
@@ -118,7 +119,7 @@ def simulated_users(shop):
 
 
 def test_a_candidate_is_judged_without_anybody(scenario, installations, audited, capsys):
-    stable, candidate, ends = SCENARIOS[scenario]
+    stable, candidate, begins, ends = SCENARIOS[scenario]
     settings = {
         "canary": {"stable": "v1", "candidate": None, "percentage": 0},
         "release": RELEASE,
@@ -129,7 +130,7 @@ def test_a_candidate_is_judged_without_anybody(scenario, installations, audited,
         publish_model(shop.home, "v7", stable)
         publish_model(shop.home, "v8", candidate)
         publish_world(shop)
-        shop.configure(canary={"stable": "v7", "candidate": "v8", "percentage": 20})
+        shop.configure(canary={"stable": "v7", "candidate": "v8", "percentage": begins})
         shop.start_worker()
         shop.ask("u1")
         with scheduler(shop) as process, simulated_users(shop):
@@ -138,7 +139,7 @@ def test_a_candidate_is_judged_without_anybody(scenario, installations, audited,
                 assert process.poll() is None, (shop.home.path / "scheduler.log").read_text()
                 return shop.home.load().config.canary.candidate is None
 
-            shop.wait(decided, "the end of the trial", 100)
+            shop.wait(decided, "the end of the trial", 180)
             wanted = shop.home.load().sha256
             shop.wait(lambda: shop.ask("u1")["config_sha256"] == wanted, "the end to be in force")
         events = shop.everything("canary-events")
@@ -158,8 +159,10 @@ def test_a_candidate_is_judged_without_anybody(scenario, installations, audited,
     assert changes[-1]["why"] == verdicts[-1]["verdict"]["message"]
     if ends == "promoted":
         assert (canary.stable, canary.previous) == ("v8", "v7")
-        assert [event["to"]["percentage"] for event in changes] == [50, 100, 0]
-        assert all(event["why"].startswith("ADVANCE: all of success, ctr, hit_rate, satisfaction") for event in changes)
+        steps = [event["to"]["percentage"] for event in changes]
+        assert steps == [20, 50, 100, 0][begins > 0 :]
+        passed = changes[begins == 0 :]  # the shadow is left by requests and time
+        assert all(event["why"].startswith("ADVANCE: all of success, ctr, hit_rate, satisfaction") for event in passed)
     else:
         assert (canary.stable, canary.rolled_back) == ("v7", "v8")
         assert len(changes) == 1
