@@ -106,8 +106,9 @@ class Kept:
         raise BadArtifact(f"model {version} with checksum {sha256[:12]}… cannot be had: {'; '.join(looked)}")
 
     def _fetched(self, version: str, sha256: str) -> Model:
-        content = (self.places.home / "config.json").read_bytes()
-        project.prepare(self.places.home, config.parse(content).config.retraining.remote)
+        path = self.places.home / "config.json"
+        applied = config.parse(path.read_bytes() if path.exists() else "{}")
+        project.prepare(self.places.home, applied.config.retraining.remote)
         with tempfile.TemporaryDirectory(prefix="canarec-") as folder:
             versions.fetch(self.places, version, Path(folder))
             model = store.read(Path(folder), version)

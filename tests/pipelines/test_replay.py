@@ -238,7 +238,6 @@ def test_a_model_is_taken_from_where_it_is_and_stays_there(shop):
     (shop.places.models / version).rename(shop.places.rejected / version)
     assert shop.replayed(record).differences == []
     project.prepare(shop.home, None)
-    (shop.home / "config.json").write_text("{}")
     (shop.places.rejected / version).rename(shop.places.models / version)
     versions.push(shop.places, version)
     shop.train(version, 5, seed=9)  # another one of the same name
