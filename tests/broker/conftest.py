@@ -63,6 +63,8 @@ def store_model(home, version, factors):
 class Installation:
     """What an operator of canarec and its clients do."""
 
+    watched_movies = tuple(KNOWN_MOVIES[c] for c in sorted({int(c) for columns in histories() for c in columns}))
+
     def __init__(self, servers, folder, **settings):
         self.home = Home(folder)
         self.prefix = f"t-{uuid.uuid4().hex[:8]}-"

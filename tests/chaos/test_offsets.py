@@ -59,7 +59,7 @@ def set_to(faulty, offsets):
     faulty.insist(lambda: [done.result() for done in admin.alter_consumer_group_offsets(wanted).values()])
 
 
-SHORT = [offsets_deleted]
+SHORT = [offsets_deleted, offsets_half_forgotten]
 FULL = {offsets_deleted: 2, workers_killed_offsets_deleted: 2, offsets_set_back: 2, offsets_half_forgotten: 2}
 
 

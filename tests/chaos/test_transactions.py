@@ -6,6 +6,8 @@ import signal
 import time
 import uuid
 
+from confluent_kafka import KafkaException
+
 AT = 30  # transactions of answers, about a second
 MESSAGES = 3  # in a transaction of requests
 
@@ -92,7 +94,7 @@ def state(pid):
 PRODUCED, OFFSETS, COMMIT = map(killed, ("produced", "offsets", "commit"))
 STOPPED_IN_COMMIT = stopped("commit")
 
-SHORT = [OFFSETS, STOPPED_IN_COMMIT, timed_out, lied_to]
+SHORT = [PRODUCED, OFFSETS, COMMIT, STOPPED_IN_COMMIT, timed_out, lied_to]
 FULL = {
     PRODUCED: 4,
     OFFSETS: 4,
@@ -120,12 +122,29 @@ def test_what_happens_in_a_transaction_loses_and_doubles_nothing(faulty, traffic
         requests.finish("one worker and an odd one")
 
 
-def in_transactions(requests, producer, topic):
-    """A sender of requests in small transactions, of which every fifth is taken back."""
+def in_transactions(requests, made, topic):
+    """A sender of requests in small transactions, of which every fifth is taken back.
+
+    librdkafka's `abort_transaction` races with its own registration of partitions: the broker may answer INVALID_TXN_STATE, which is
+    fatal. Then, as any application must, it goes on with another producer under the same id.
+    """
+
+    def end(producer, waiting, taken_back):
+        try:
+            if taken_back:
+                producer.abort_transaction(30)
+                return producer
+            requests.sent.update(dict.fromkeys(waiting, time.monotonic()))
+            producer.commit_transaction(30)
+        except KafkaException as error:
+            if not error.args[0].fatal():
+                raise
+            return made()
+        requests.acknowledge(waiting)
+        return producer
 
     def send(stop):
-        producer.init_transactions(30)
-        waiting, done = [], 0
+        producer, waiting, done = made(), [], 0
         for count in requests.paced(stop, lambda: time.sleep(0.001)):
             if not waiting:
                 producer.begin_transaction()
@@ -134,15 +153,9 @@ def in_transactions(requests, producer, topic):
             producer.produce(topic, requests.question(waiting[-1], user), user)
             if len(waiting) == MESSAGES:
                 done += 1
-                if done % 5 == 0:
-                    producer.abort_transaction(30)
-                else:
-                    requests.sent.update(dict.fromkeys(waiting, time.monotonic()))
-                    producer.commit_transaction(30)
-                    requests.acknowledge(waiting)
-                waiting = []
+                producer, waiting = end(producer, waiting, done % 5 == 0), []
         if waiting:
-            producer.abort_transaction(30)
+            end(producer, waiting, True)
 
     return send
 
@@ -151,14 +164,19 @@ def test_a_transactional_requester_causes_no_storm(faulty, traffic, long):
     """Each transaction's marker is a hole in the offsets, each one taken back a larger one: neither is a reason to read again."""
     faulty.staff(2)
     topic = faulty.applied.topic("recommendation-requests")
-    producer = faulty.cluster.producer(transactional_id=f"{faulty.prefix}requester", linger_ms=0)
+
+    def made():
+        producer = faulty.cluster.producer(transactional_id=f"{faulty.prefix}requester", linger_ms=0)
+        producer.init_transactions(30)
+        return producer
+
     requests = traffic(faulty)
-    requests.sender = in_transactions(requests, producer, topic)
+    requests.sender = in_transactions(requests, made, topic)
     with requests:
         requests.fault("all the time", aim_s=1)
         requests.flow(40 if long else 4)
         requests.calm()
         transactions = len(requests.acked) // MESSAGES
-        rewinds = len(faulty.logged("session closed", why="hole"))
-        requests.finish(f"a transactional requester, {transactions} transactions, {rewinds} rewinds for holes")
-    assert rewinds <= 5, f"{rewinds} rewinds for {transactions} transactions"
+        closed = len(faulty.logged("session closed"))
+        requests.finish(f"a transactional requester, {transactions} transactions, {closed} sessions closed")
+    assert closed <= 1, f"{closed} sessions closed in {transactions} transactions"

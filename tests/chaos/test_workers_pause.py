@@ -129,7 +129,7 @@ def state(pid):
         return stat.read().rpartition(")")[2].split()[0]
 
 
-SHORT = [child_paused, group_terminated, group_interrupted_twice, terminated_again]
+SHORT = [child_paused, machine_paused, terminated, group_terminated, group_interrupted_twice, terminated_again]
 FULL = {
     child_paused: 3,
     machine_paused: 3,

@@ -185,9 +185,12 @@ class Traffic:
 
     def _plainly(self, stop):
         producer = self._cluster.producer(linger_ms=2, message_timeout_ms=300_000)
+        movies = self._installation.watched_movies  # a model can say something about these
         for count in self.paced(stop, lambda: producer.poll(0.001)):
             if self._newcomer_every and count % self._newcomer_every == 0:
-                self._introduce(producer, f"new-{uuid.uuid4().hex[:8]}", f"m{count % 150:03}")
+                self._introduce(
+                    producer, f"new-{uuid.uuid4().hex[:8]}", movies[count // self._newcomer_every % len(movies)]
+                )
             else:
                 self._ask(producer, f"u{count % self._users}", uuid.uuid4().hex)
         producer.flush(120)
