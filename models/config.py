@@ -114,6 +114,9 @@ class EaseRecipe(Struct, frozen=True, forbid_unknown_fields=True, tag_field="alg
 Recipe = AlsRecipe | EaseRecipe
 
 
+Group = Annotated[str, Meta(pattern="^(M|F|other|unknown)$", description="a gender's group")]
+
+
 class DataGate(Struct, frozen=True, forbid_unknown_fields=True):
     """What a data set must be like before anything is trained on it."""
 
@@ -169,6 +172,12 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
     next: Annotated[
         str, Meta(description="which of the recipes a new version gets, unless `versions` has one of its name")
     ] = "als"
+    group_weights: Annotated[
+        dict[Group, Annotated[float, Meta(gt=0, le=100)]] | Literal["balanced"] | None,
+        Meta(
+            description='weights of a gender\'s interactions in training, {"F": 2}; "balanced": men\'s and women\'s weigh the same; null: none'
+        ),
+    ] = None
     validation: Annotated[
         bool,
         Meta(
@@ -177,6 +186,11 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
     ] = False
     data_gate: DataGate = DataGate()
     model_gate: ModelGate = ModelGate()
+
+    def method(self, recipe: Recipe) -> dict[str, Any]:
+        """A recipe with every parameter, as a version's `training_method` has it; group weights only where there are some."""
+        found: dict[str, Any] = msgspec.to_builtins(recipe)
+        return found | ({"group_weights": self.group_weights} if self.group_weights else {})
 
 
 class Drift(Struct, frozen=True, forbid_unknown_fields=True):
@@ -296,6 +310,34 @@ class Release(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 0.1
 
 
+class Exposure(Struct, frozen=True, forbid_unknown_fields=True):
+    """A least share of each list for movies that lists show too rarely, by exact re-ranking (docs/fairness.md)."""
+
+    share: Annotated[
+        float,
+        Meta(ge=0, le=1, description="of the places of each list, rounded down, at least; 0: lists are the model's"),
+    ] = 0.0
+    protect: Annotated[
+        Literal["movies", "genres", "own_genres"],
+        Meta(
+            description="what the places are for: movies outside the popularity head; movies of rare genres; movies of the genres "
+            "that the user watches more than others do"
+        ),
+    ] = "movies"
+    head_fraction: Annotated[
+        float,
+        Meta(
+            gt=0, lt=1, description="the most watched movies (genres) with this share of all interactions are the head"
+        ),
+    ] = 0.5
+    genres: Annotated[
+        tuple[str, ...] | None, Meta(description="with protect genres: these; null: those outside the head")
+    ] = None
+    every_prefix: Annotated[
+        bool, Meta(description="the share holds for the first 1, 2, 3 … places of a list, too, not just for the whole")
+    ] = False
+
+
 class Exploration(Struct, frozen=True, forbid_unknown_fields=True):
     """Users whose lists have randomised slots, so that other policies can be judged from the log (docs/provenance.md)."""
 
@@ -344,6 +386,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     metrics: Metrics = Metrics()
     retraining: Retraining = Retraining()
     release: Release = Release()
+    exposure: Exposure = Exposure()
     exploration: Exploration = Exploration()
     simulator: Simulator = Simulator()
 
@@ -464,6 +507,8 @@ def _check_together(config: Config) -> None:
         raise BadConfig("release.steps", f"{list(steps)}: each step must be above the one before")
     if all(getattr(config.release.margins, name) is None for name in Margins.__struct_fields__):
         raise BadConfig("release.margins", "every metric is null: nothing could decide")
+    if config.exposure.genres is not None and config.exposure.protect != "genres":
+        raise BadConfig("exposure.genres", f"there are some, but exposure.protect is {config.exposure.protect!r}")
     if config.training.next not in config.training.recipes:
         raise BadConfig(
             "training.next",

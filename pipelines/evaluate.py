@@ -13,7 +13,7 @@ from models.measures import holdout, intervals
 from models.measures.feedback import group_of
 from models.measures.intervals import Interval
 from models.measures.quality import Quality
-from models.recommenders import popular
+from models.recommenders import group_weights, popular
 from models.recommenders.base import Bools, Parameters, Progress, Recommender, Rows, Top
 from models.recommenders.store import ALGORITHMS
 from pipelines.dataset import Dataset
@@ -36,9 +36,20 @@ class Evaluation:
 
 
 def fit(recipe: Parameters, rows: Rows, n_movies: int, progress: Progress | None = None) -> Recommender:
-    """A model by its recipe: {"algorithm" and the algorithm's own parameters; "seed" where it has one}."""
+    """A model by its recipe: {"algorithm" and the algorithm's own parameters; "seed" where it has one}. Strengths are taken as they are."""
     algorithm = ALGORITHMS[str(recipe["algorithm"])]
     return algorithm.fit(rows, n_movies, recipe, int(recipe.get("seed", 0)), progress)
+
+
+def learn(
+    dataset: Dataset, recipe: Parameters, part: Bools | None = None, progress: Progress | None = None
+) -> Recommender:
+    """A model of a data set (of the part) by its recipe, which may have "group_weights"."""
+    rows, weights = dataset.rows(part), recipe.get("group_weights")
+    if weights:
+        power = ALGORITHMS[str(recipe["algorithm"])].weight_power
+        rows = group_weights.weighted(rows, dataset.genders, weights, power)
+    return fit(recipe, rows, len(dataset.movies), progress)
 
 
 def lists(recommender: Recommender, histories: Rows, n: int = N) -> Top:
@@ -67,7 +78,7 @@ def measure(
     intervals are 95 %, over users; users of unknown gender are a group. With `validation` (a second training) "validation", too.
     """
     held = held_out(dataset)
-    model = fit(recipe, dataset.rows(~held), len(dataset.movies), progress)
+    model = learn(dataset, recipe, ~held, progress)
     found = _compared(dataset, held, lambda histories: lists(model, histories))
     if validation:
         found.figures["validation"] = validate(dataset, recipe)
@@ -81,7 +92,7 @@ def validate(dataset: Dataset, recipe: Parameters, progress: Progress | None = N
     """
     training = ~held_out(dataset)
     held = held_out(dataset, within=training)
-    model = fit(recipe, dataset.rows(training & ~held), len(dataset.movies), progress)
+    model = learn(dataset, recipe, training & ~held, progress)
     figures = compare(dataset, held, lambda histories: lists(model, histories), within=training)
     return {"users": figures["users"], "held_out": figures["held_out"], **figures["model"]}
 

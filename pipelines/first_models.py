@@ -6,7 +6,6 @@ Writes only versions that are not there yet; what serves is for the split to say
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from models import wire
@@ -46,10 +45,11 @@ def ensure(
     dataset = collect(cluster, applied)
     if not len(dataset):
         raise NoModel("nothing to train from: the event topics are empty (`canarec import movielens FOLDER`)")
+    training = applied.config.training
     return {
         version: train(
             dataset,
-            msgspec.to_builtins(applied.config.training.versions[version]),
+            training.method(training.versions[version]),
             version,
             models,
             progress=progress(version),

@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
-from models.config import Recipe
 from models.errors import BadArtifact
 from models.measures.quality import Quality
 from models.recommenders import store
@@ -83,12 +81,6 @@ def of(places: Places, dataset: Dataset, recipe: Parameters) -> Evaluation:
     except (ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
         raise BadArtifact(f"{places.evaluation}: is no evaluation: {type(error).__name__}: {error}") from error
     return Evaluation(figures, model, popularity)
-
-
-def parameters(recipe: Recipe) -> dict[str, Any]:
-    """A recipe of config.json with every parameter, as a version's `training_method` has it."""
-    found: dict[str, Any] = msgspec.to_builtins(recipe)
-    return found
 
 
 def write_json(path: Path, value: Any) -> None:

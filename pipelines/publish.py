@@ -24,7 +24,7 @@ from models.release import rollout, shelf
 from pipelines import dataset as datasets
 from pipelines import gate, measured, versions
 from pipelines.dataset import Dataset
-from pipelines.evaluate import BOOTSTRAP_SEED, Evaluation, fit
+from pipelines.evaluate import BOOTSTRAP_SEED, Evaluation, learn
 from pipelines.places import Places
 from pipelines.train import canarec_version, described, model_id
 
@@ -92,9 +92,9 @@ def chosen(training: Training, version: str) -> tuple[str | None, dict[str, Any]
     own = training.versions.get(version)
     for name, recipe in training.recipes.items():
         if recipe == own or (own is None and name == training.next):
-            return name, measured.parameters(recipe)
+            return name, training.method(recipe)
     assert own is not None  # `next` is one of the recipes: models.config has checked it
-    return None, measured.parameters(own)
+    return None, training.method(own)
 
 
 def load(path: Path, recipe: Parameters) -> Recommender:
@@ -109,7 +109,7 @@ def load(path: Path, recipe: Parameters) -> Recommender:
 def _trained(places: Places, dataset: Dataset, name: str | None, recipe: Parameters) -> tuple[Recommender, str | None]:
     """The model of a recipe, and what DVC knows it by; one that is none of `training.recipes` is trained now."""
     if name is None:
-        return fit(recipe, dataset.rows(), len(dataset.movies)), None
+        return learn(dataset, recipe), None
     path = places.trained(name)
     with path.open("rb") as file:
         md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

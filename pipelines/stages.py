@@ -18,7 +18,7 @@ from pipelines import analyze as analysis
 from pipelines import archive as archives
 from pipelines import dataset as datasets
 from pipelines import gate, measured, versions
-from pipelines.evaluate import fit, measure, table
+from pipelines.evaluate import learn, measure, table
 from pipelines.offer import WARM_WAIT_S, Change, offer
 from pipelines.places import Places
 from pipelines.publish import Published
@@ -60,8 +60,8 @@ def dataset(places: Places, applied: Applied, now: datetime, say: Say) -> None:
 
 def train(places: Places, applied: Applied, name: str, say: Say) -> None:
     """dataset.npz → models/<name>.npz, trained on everything. The same data and recipe give the same bytes."""
-    data, recipe = datasets.read(places.dataset), measured.parameters(_recipe(applied, name))
-    recommender = fit(recipe, data.rows(), len(data.movies))
+    data, recipe = datasets.read(places.dataset), applied.config.training.method(_recipe(applied, name))
+    recommender = learn(data, recipe)
     buffer = io.BytesIO()
     store.pack(buffer, recommender.arrays())
     measured.write_bytes(places.trained(name), buffer.getvalue())
@@ -71,11 +71,9 @@ def train(places: Places, applied: Applied, name: str, say: Say) -> None:
 def evaluate(places: Places, applied: Applied, say: Say) -> None:
     """Every recipe on the same split by time, with models of their own: those of `train` have seen what is held out."""
     data = datasets.read(places.dataset)
-    recipes = {name: measured.parameters(recipe) for name, recipe in applied.config.training.recipes.items()}
-    found = {
-        name: (recipe, measure(data, recipe, validation=applied.config.training.validation))
-        for name, recipe in recipes.items()
-    }
+    training = applied.config.training
+    recipes = {name: training.method(recipe) for name, recipe in training.recipes.items()}
+    found = {name: (recipe, measure(data, recipe, validation=training.validation)) for name, recipe in recipes.items()}
     measured.keep(places, found)
     say(table({name: evaluation.figures for name, (_, evaluation) in found.items()}))
 
@@ -83,7 +81,7 @@ def evaluate(places: Places, applied: Applied, say: Say) -> None:
 def analyze(places: Places, applied: Applied, say: Say) -> None:
     """What is in the data, and how well the next recipe would serve whom."""
     data, training = datasets.read(places.dataset), applied.config.training
-    quality = measured.of(places, data, measured.parameters(training.recipes[training.next])).model
+    quality = measured.of(places, data, training.method(training.recipes[training.next])).model
     catalogue, idle = analysis.catalogue(places.archive), analysis.idle(places.archive, data)
     figures, points = analysis.analyze(data, catalogue, quality, idle)
     measured.write_json(places.analysis, figures)

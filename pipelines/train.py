@@ -13,7 +13,7 @@ from models.errors import BadConfig
 from models.recommenders import popular, store
 from models.recommenders.base import Parameters, Progress
 from pipelines.dataset import Dataset
-from pipelines.evaluate import evaluate, fit
+from pipelines.evaluate import evaluate, learn
 
 
 def train(
@@ -38,8 +38,7 @@ def train(
             "training.algorithm", f"{recipe.get('algorithm')!r} is not one of {', '.join(store.ALGORITHMS)}"
         )
     evaluation = evaluate(dataset, recipe, progress and _half(progress, 0))
-    rows = dataset.rows()
-    recommender = fit(recipe, rows, len(dataset.movies), progress and _half(progress, 1))
+    recommender = learn(dataset, recipe, progress=progress and _half(progress, 1))
     metadata = store.Metadata(
         model_id=model_id(recipe),
         model_version=version,
@@ -51,7 +50,7 @@ def train(
         created_at=(created_at or datetime.now(UTC)).isoformat(timespec="seconds").replace("+00:00", "Z"),
         files={},
     )
-    store.write(models, recommender, dataset.movies, popular.counts(rows, len(dataset.movies)), metadata)
+    store.write(models, recommender, dataset.movies, popular.counts(dataset.rows(), len(dataset.movies)), metadata)
     return store.read(models, version)
 
 

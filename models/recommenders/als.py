@@ -60,6 +60,7 @@ class Als:
 
     algorithm: ClassVar[str] = "als"
     size: ClassVar[str] = "factors"
+    weight_power: ClassVar[float] = 1.0  # c = 1 + αr
 
     def __init__(self, item_factors: F32, gramian: F64, alpha: float, weights: F32) -> None:
         """item_factors: Y, (movies, f). gramian: YᵀY + λI, (f, f), symmetric and positive definite. alpha: α > 0.

@@ -15,7 +15,7 @@ F64 = npt.NDArray[np.float64]
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-Parameters = Mapping[str, int | float | str]
+Parameters = Mapping[str, Any]  # numbers and words; `group_weights` where there are some
 Progress = Callable[[int, int], None]  # (steps done, steps in all)
 
 
@@ -69,6 +69,7 @@ class Recommender(Protocol):
 
     algorithm: ClassVar[str]  # the word in config.json's `training`
     size: ClassVar[str]  # the parameter that a model_id names: `factors` of als-64
+    weight_power: ClassVar[float]  # a user of weight w has strengths times w ** weight_power (`group_weights`)
 
     @property
     def n_movies(self) -> int: ...

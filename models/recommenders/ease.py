@@ -58,6 +58,7 @@ class Ease:
 
     algorithm: ClassVar[str] = "ease"
     size: ClassVar[str] = "movies"
+    weight_power: ClassVar[float] = 0.5  # G = XᵀX is of products of two strengths
 
     def __init__(self, n_movies: int, columns: I32, weights: scipy.sparse.csr_matrix) -> None:
         """columns: the catalogue's column of each movie that takes part, ascending, (m,). weights: B, float32, (m, m)."""

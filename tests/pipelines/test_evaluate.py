@@ -169,3 +169,22 @@ def test_validation_is_measured_where_it_is_asked_for(checkerboard):
     asked = evaluate.measure(checkerboard, EASE, validation=True).figures
     assert asked.pop("validation") == evaluate.validate(checkerboard, EASE)
     assert asked == evaluate.evaluate(checkerboard, EASE)
+
+
+def test_group_weights_change_what_is_learned_and_repeat(checkerboard, recipe):
+    genders = tuple("F" if user % 2 else "M" for user in range(200))
+    data = replace(checkerboard, genders=genders)
+    plain, one, other = (
+        evaluate.learn(data, recipe | more).arrays()["item_factors"]
+        for more in ({}, {"group_weights": {"F": 3.0}}, {"group_weights": {"F": 3.0}})
+    )
+    assert (one == other).all()
+    assert (one != plain).any()
+
+
+def test_weights_of_groups_that_nobody_is_in_change_nothing(checkerboard, recipe):
+    plain, weighted = (
+        evaluate.learn(checkerboard, recipe | more).arrays()["item_factors"]
+        for more in ({}, {"group_weights": {"F": 3.0, "M": 0.1}})
+    )
+    assert (plain == weighted).all()

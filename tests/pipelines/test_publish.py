@@ -11,7 +11,7 @@ import pytest
 from models import config
 from models.errors import BadArtifact, Refused, UsageError
 from models.recommenders import store
-from pipelines import measured, project, stages, versions
+from pipelines import project, stages, versions
 from pipelines.places import Places
 from pipelines.publish import chosen
 
@@ -98,7 +98,7 @@ def test_a_version_is_described_so_that_it_can_be_made_again(home):
     done = home.train()
     assert (done.version, done.outcome, done.recipe) == ("v1", "published", "als")
     found = home.metadata("v1")
-    assert found.training_method == measured.parameters(home.applied.config.training.recipes["als"])
+    assert found.training_method == home.applied.config.training.method(home.applied.config.training.recipes["als"])
     assert found.data_version["md5"] == md5(home.places.dataset)
     assert found.data_version["offsets"]["rating-events"] == {"0": [0, 320]}
     assert found.data_version["figures"]["interactions"] == 320

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from models import config
 from models.errors import BadArtifact, BadConfig, NoModel
 from models.recommenders import store
 from pipelines.dataset import Dataset
@@ -111,3 +112,11 @@ def test_ease_is_published_by_the_same_steps(data, tmp_path):
     rows = data.rows()
     recommended = one.recommender.top(one.recommender.users(rows), 20, rows).columns
     assert set(recommended[recommended >= 0]) <= set(np.argsort(-one.popularity, kind="stable")[:20])
+
+
+def test_group_weights_are_part_of_the_training_method(data, tmp_path):
+    training = config.parse('{"training": {"group_weights": {"F": 2}}}').config.training
+    recipe = training.method(config.AlsRecipe(factors=4, regularization=1.0, alpha=3.0, iterations=5))
+    model = train(data, recipe, "v1", tmp_path)
+    assert model.metadata.training_method == RECIPE | {"popularity_damping": 0.0, "group_weights": {"F": 2.0}}
+    assert "group_weights" not in config.Training().method(config.AlsRecipe())
