@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from models import wire
 from models.errors import BadMessage, Reason
-from models.events import Answer, AnswerReason, Asked, Proof, Request, Source, Status, Variant
+from models.events import Answer, AnswerReason, Asked, Proof, Request, Reranked, Source, Status, Variant
 from models.exploration import draw, explores
+from models.exposed import Exposed
 from models.recommenders.base import Rows
 from models.release.split import arm, chance, is_forced
 from models.world import Servable, World
@@ -65,6 +66,7 @@ class Decision:
     movies: list[str]
     scores: list[float]
     failure: str | None = None
+    reranked: Reranked | None = None  # where protected movies have a least share
     propensities: list[float] | None = None  # where a place of the list was drawn
     scoring_ms: float | None = None
     scored_together: int | None = None
@@ -154,7 +156,7 @@ def _score(
             return
         decision = decisions[rows[0]]
         decision.status, decision.reason, decision.movies, decision.scores = "fallback", "model_failed", [], []
-        decision.propensities = None
+        decision.reranked = decision.propensities = None
         decision.failure = f"{type(error).__name__}: {error}"
     if seconds and servable is not None:
         each_ms = round(1000 * (seconds() - begun) / len(rows), 4)
@@ -176,12 +178,13 @@ def _score_batch(
     exploring = np.zeros(len(rows), np.bool_)
     if exploration.share > 0 and not trial:
         exploring[:] = [explores(decisions[row].question.request.user_id, exploration) for row in rows]
-    lists = recommender.top(
-        users,
-        wanted + exploration.pool * exploring,
-        excluded=_seen(histories, [decisions[row].question.request.exclude_seen for row in rows]),
-        allowed=[_allowed(decisions[row].question.request, world, servable) for row in rows],
-    )
+    excluded = _seen(histories, [decisions[row].question.request.exclude_seen for row in rows])
+    allowed = [_allowed(decisions[row].question.request, world, servable) for row in rows]
+    lists = recommender.top(users, wanted + exploration.pool * exploring, excluded, allowed)
+    protected = None if trial else world.protected.get(servable.model.version)
+    exposed = None
+    if protected is not None:
+        exposed = Exposed.of(protected, recommender, users, wanted, histories, excluded, allowed, lists)
     for place, row in enumerate(rows):
         decision, (columns, scores) = decisions[row], lists.row(place)
         if not users[place].any():
@@ -191,6 +194,10 @@ def _score_batch(
             raise ValueError("a score is not finite")
         decision.status = "ok"
         request = decision.question.request
+        if exposed is not None:
+            columns, scores, decision.reranked = exposed.list(
+                place, columns, scores, request.n, servable.model.movie_ids
+            )
         if exploring[place]:
             drawn = draw(request.request_id, request.n, len(columns), exploration)
             ranks = drawn.ranks if drawn else list(range(len(columns)))
@@ -306,6 +313,7 @@ def records(decision: Decision, cut: Cut, world: World, now_ms: int) -> tuple[by
         scoring_ms=decision.scoring_ms,
         scored_together=decision.scored_together,
         propensities=propensities,
+        reranked=decision.reranked,
         forced=is_forced(question.request.user_id, canary),
     )
     return answer, wire.provenance(answer, proof)

@@ -100,6 +100,15 @@ class Asked(msgspec.Struct, frozen=True):
     exclude_seen: bool
 
 
+class Reranked(msgspec.Struct, frozen=True):
+    """What the least share of protected movies (`exposure`) made of a model's list, before any place of it was drawn."""
+
+    least: int  # places that it asks for
+    protected: int  # places that protected movies have
+    added: list[str]  # movies that the model's own list does not have
+    removed: list[str]  # and those that made room for them
+
+
 class Proof(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a provenance record holds beside every field of its answer."""
 
@@ -115,6 +124,7 @@ class Proof(msgspec.Struct, frozen=True, omit_defaults=True):
     scoring_ms: float | None  # this request's part of the time in which its model scored; None where none did
     scored_together: int | None  # requests that shared that time
     forced: bool = False  # the variant was set for this user, whatever the bucket
+    reranked: Reranked | None = None  # None while `exposure` asks for nothing, and where no model answered
     propensities: list[float] | None = None  # of each movie, to stand in its place; None while nobody explores: all 1
 
 

@@ -95,6 +95,7 @@ class _Record(msgspec.Struct, frozen=True):
     explored: bool = False
     variant_probability: float | None = None
     propensities: msgspec.Raw = msgspec.Raw(b"null")
+    reranked: msgspec.Raw = msgspec.Raw(b"null")
     scoring_ms: float | None = None
     scored_together: int | None = None
 
@@ -156,6 +157,7 @@ _COLUMNS: dict[str, tuple[Kind, _Cell]] = {
     "explored": ("flag", lambda record, _: "true" if record.explored else "false"),
     "variant_probability": ("number", lambda record, _: record.variant_probability),
     "propensities": ("json", lambda record, _: _json(record.propensities)),
+    "reranked": ("json", lambda record, _: _json(record.reranked)),
     "catalog_sha256": ("text", lambda record, _: cell(record.catalog_sha256)),
     "asked": ("json", lambda record, _: _json(record.asked)),
     "scores": ("json", lambda record, _: _json(record.scores)),

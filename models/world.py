@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.catalog import Catalog
-from models.config import Applied
+from models.config import Applied, Exposure
 from models.events import Variant
 from models.history import Ids
 from models.recommenders.base import I32
 from models.recommenders.folded import FoldIns
 from models.recommenders.popular import order
+from models.recommenders.protected import Protected
 from models.recommenders.store import Model
 
 NEW_EVERY = 10  # every tenth place of a fallback list goes to a movie that the model is too old to know
@@ -75,6 +76,7 @@ class World:
     catalog: Catalog
     ids: Ids
     fallback: tuple[int, ...]  # the order where no model is at hand
+    protected: Mapping[str, Protected]  # of each version; empty while `exposure` asks for nothing
 
     @classmethod
     def of(
@@ -96,11 +98,24 @@ class World:
         for version, model in models.items():
             made = same.models.get(version) if same else None
             servables[version] = made if made and made.model is model else Servable.of(model, catalog, ids, ranked)
-        return cls(applied, servables, catalog, ids, ranked)
+        protected: dict[str, Protected] = {}
+        exposure = applied.config.exposure
+        for version, servable in servables.items() if exposure.share > 0 else ():
+            old = same.protected.get(version) if same and same.models.get(version) is servable else None
+            protected[version] = old if old and old.exposure == exposure else _protected(servable, exposure, catalog)
+        return cls(applied, servables, catalog, ids, ranked, protected)
 
     def version(self, variant: Variant) -> str:
         canary = self.applied.config.canary
         return canary.candidate if variant == "canary" and canary.candidate else canary.stable
+
+
+def _protected(servable: Servable, exposure: Exposure, catalog: Catalog) -> Protected:
+    tags = np.zeros((len(catalog.by_genre), len(servable.index_of)), np.bool_)
+    for row, movies in enumerate(catalog.by_genre.values()):
+        columns = servable.columns(movies)
+        tags[row, columns[columns >= 0]] = True
+    return Protected.of(exposure, servable.model.popularity, tuple(catalog.by_genre), tags)
 
 
 def _interleaved(known: I32, newer: I32) -> I32:

@@ -117,6 +117,13 @@ class _Asked(msgspec.Struct, frozen=True):
     exclude_seen: bool
 
 
+class _Reranked(msgspec.Struct, frozen=True):
+    least: Index
+    protected: Index
+    added: list[str]
+    removed: list[str]
+
+
 class _Provenance(_Answer, frozen=True, kw_only=True):
     """An answer and its `models.events.Proof`."""
 
@@ -134,6 +141,7 @@ class _Provenance(_Answer, frozen=True, kw_only=True):
     scoring_ms: float | None = None
     scored_together: Index | None = None
     propensities: list[float] | None = None
+    reranked: _Reranked | None = None
 
 
 def _reads(kind: type[msgspec.Struct]) -> Parse:
@@ -193,6 +201,7 @@ _DELETED: dict[str, Column] = {"deleted": (BOOL, lambda record: type(record) is 
 _EVENT = _of("user_id") | _of("movie_id")
 _SOURCE = pa.struct([("topic", STRING), ("partition", I32), ("offset", I64)])
 _ASKED = pa.struct([("n", I32), ("genres", TEXTS), ("exclude_seen", BOOL)])
+_RERANKED = pa.struct([("least", I32), ("protected", I32), ("added", TEXTS), ("removed", TEXTS)])
 _ANSWER: dict[str, Column] = {
     **_of("request_id"),
     **_of("user_id"),
@@ -251,6 +260,7 @@ LAYOUTS: dict[str, Layout] = {
         | _of("variant_probability", FLOAT)
         | _of("scoring_ms", FLOAT)
         | _of("scored_together", I32)
-        | _of("propensities", pa.list_(FLOAT)),
+        | _of("propensities", pa.list_(FLOAT))
+        | {"reranked": (_RERANKED, lambda record: record.reranked and msgspec.structs.astuple(record.reranked))},
     ),
 }

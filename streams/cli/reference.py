@@ -183,6 +183,14 @@ FIELDS: Mapping[str, tuple[Field, ...]] = {
             "([chances](provenance.md#chances))",
             optional=True,
         ),
+        Field(
+            "reranked",
+            {"least": 2, "protected": 2, "added": ["1259"], "removed": ["260"]},
+            "there while `exposure.share` is above 0 and the model answered: how many places of the list are to be for protected movies, how many "
+            "are, and what came into the model's own list for that, and left it ([exposure](fairness.md#exposure)); said of the list before "
+            "places are drawn",
+            optional=True,
+        ),
     ),
     "canary-events": (
         Field(

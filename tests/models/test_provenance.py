@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from models import provenance, wire
 from models.errors import BadMessage
-from models.events import Answer, Asked, Proof, Source
+from models.events import Answer, Asked, Proof, Reranked, Source
 from models.provenance import COLUMNS, HEADER, Place, cell, columns, place, record, row, text
 
 AT = "2026-11-27T08:00:00.123Z"
@@ -73,7 +73,12 @@ def test_the_columns_begin_with_the_contracts():
 
 
 def test_a_row_is_everything_that_its_record_says():
-    sent = json.loads(written(answer(reason="filled_from_popular"), proof(propensities=[1.0, 0.5], forced=True)))
+    sent = json.loads(
+        written(
+            answer(reason="filled_from_popular"),
+            proof(propensities=[1.0, 0.5], reranked=Reranked(1, 1, ["m1"], ["=m"]), forced=True),
+        )
+    )
     found = read(row(json.dumps(sent).encode(), WHERE).line)
     source = sent.pop("source")
     expected = {
@@ -96,7 +101,7 @@ def test_a_record_without_a_model_has_empty_cells_and_reads_as_null():
     gone = answer(status="rejected", reason="bad_n", recommendations=[], scores=[], **nothing)
     found = read(row(written(gone, proof(asked=None, bucket=None, model_sha256=None, data_version=None)), WHERE).line)
     empty = {name for name, value in found.items() if value is None}
-    assert empty == {*nothing, "asked", "bucket", "model_sha256", "data_version", "propensities"}
+    assert empty == {*nothing, "asked", "bucket", "model_sha256", "data_version", "propensities", "reranked"}
     assert found["predictions"] == []
 
 

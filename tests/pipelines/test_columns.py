@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models import wire
 from models.errors import REASONS, CanarecError
-from models.events import Answer, Asked, Proof, Source
+from models.events import Answer, Asked, Proof, Reranked, Source
 from models.wire import Limits
 from pipelines import columns
 
@@ -42,6 +42,7 @@ PROOF = Proof(
     scoring_ms=0.125,
     scored_together=16,
     propensities=[0.95],
+    reranked=Reranked(1, 1, ["heat+1995"], ["speed+1994"]),
 )
 ANSWERED = {
     "request_id": "r1",
@@ -108,6 +109,7 @@ GOOD = {
             "scoring_ms": 0.125,
             "scored_together": 16,
             "propensities": [0.95],
+            "reranked": {"least": 1, "protected": 1, "added": ["heat+1995"], "removed": ["speed+1994"]},
         },
     ),
 }

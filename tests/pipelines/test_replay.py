@@ -291,3 +291,22 @@ def test_what_is_known_of_a_record_is_what_this_machine_has(shop):
     shutil.rmtree(shop.places.artifacts / "catalogs")
     shutil.rmtree(shop.places.models)
     assert described(shop.places, record)[1:] == (None, {})
+
+
+@pytest.mark.parametrize(
+    "exposure",
+    [
+        {"protect": "movies", "head_fraction": 0.6},
+        {"protect": "genres", "genres": ["Odd"], "every_prefix": True},
+        {"protect": "own_genres"},
+    ],
+    ids=lambda exposure: exposure["protect"],
+)
+def test_reranked_lists_are_made_again(shop, exposure):
+    shop.settings["exposure"] = {"share": 0.7, **exposure}
+    shop.settings["exploration"] = {"share": 0.3, "pool": 10}
+    for number, user in enumerate(USERS):
+        shop.ask(user, n=5 + number % 8, genres=("Even",) if number % 7 == 0 else None)
+    shop.archived()
+    assert any(record["reranked"]["added"] for record in shop.records)
+    assert (shop.summary().same, shop.summary().different) == (len(USERS), ())
