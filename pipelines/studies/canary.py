@@ -20,7 +20,7 @@ from models.recommenders.base import F64, Bools
 from models.release import failures
 from models.release.bounds import Sample, about, information
 from models.release.ratio_mismatch import log_bayes_factor
-from pipelines.studies.chart import Line, line_chart
+from pipelines.chart import Line, line_chart
 
 PAGE = Path("docs/canary.md")
 RUNS, SPLIT_RUNS, ERROR_RUNS = 1_000, 20_000, 300

@@ -7,7 +7,7 @@ import pytest
 
 from models.release.bounds import Sample, compare
 from pipelines.studies import canary
-from pipelines.studies.chart import Line, line_chart
+from pipelines.chart import Line, line_chart
 
 RUNS = 300
 
