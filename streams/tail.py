@@ -28,6 +28,8 @@ log = structlog.get_logger()
 
 MESSAGES_AT_ONCE = 10_000
 FROM_NOW_ON = -1
+WORTH_A_FETCH = 1_000_000  # bytes; or FETCH_WAIT_MS have passed
+FETCH_WAIT_MS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,10 @@ class Identity:
 
 
 class Tail:
-    """Follows topics from `starts` (by place; FROM_NOW_ON, or the beginning where there is none) on a thread of its own."""
+    """Follows topics from `starts` (by place; FROM_NOW_ON, or the beginning where there is none) on a thread of its own.
+
+    `at_leisure`: a tenth of a second later is soon enough. A broker that need not answer at each message has more time for others.
+    """
 
     def __init__(
         self,
@@ -57,6 +62,7 @@ class Tail:
         *,
         name: str,
         starts: Callable[["Tail"], Mapping[Place, int]] = lambda tail: {},
+        at_leisure: bool = False,
         on_fatal: Callable[[], None],
     ) -> None:
         self.cluster, self.topics, self.name = cluster, dict(topics), name
@@ -67,7 +73,8 @@ class Tail:
         self._ending = False
         self._consumer = cluster.consumer(
             enable_partition_eof=True,
-            fetch_wait_max_ms=100,
+            fetch_wait_max_ms=FETCH_WAIT_MS,
+            fetch_min_bytes=WORTH_A_FETCH if at_leisure else 1,
             fetch_queue_backoff_ms=5,
             queued_min_messages=100_000,
             queued_max_messages_kbytes=65_536,

@@ -326,6 +326,7 @@ class Answered:
             {self.topic: Followed(self._parse, self._apply)},
             name="answered",
             starts=self._starts,
+            at_leisure=True,  # what this worker is answering is noted at once, `pending`; others' ids come by here
             on_fatal=on_fatal,
         )
         self.topics = Unchanged(self.tail, (requests, self.topic))
