@@ -6,7 +6,7 @@ and folded, so that memory grows with the different pairs of user and movie, not
 
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from models.config import DataGate, Events
 from models.gates.data import DataFigures, HeavyUser, heavy
 from models.history import RATING_BITS
 from models.ids import Ids
-from models.recommenders.base import I32, I64, Bools
+from models.recommenders.base import F64, I32, I64, Bools
 from models.wire import DAY_MS
 from pipelines import archive, parquet
 from pipelines.dataset import Dataset, Fold, Offsets, Pairs, standing
@@ -27,7 +27,7 @@ from pipelines.dataset import Dataset, Fold, Offsets, Pairs, standing
 WATCHES, RATINGS, PROFILES, CATALOGUE = "watch-events", "rating-events", "user-profiles", "movie-catalog"
 LOOKED_AT = 4_000_000  # events, at most about, among which repeats are looked for
 _IDS = ("user_id", "movie_id")
-_PLACE = ("partition", "offset", "logged_at")
+PLACE = ("partition", "offset", "logged_at")
 
 
 class _Events(NamedTuple):
@@ -53,7 +53,7 @@ def from_archive(folder: Path, events: Events, gate: DataGate, *, now_ms: int) -
     """
     found = _events(folder, events, now_ms)
     everybody = Dataset.of(
-        tuple(found.users), tuple(found.movies), _genders(folder, found.users), found.pairs, _offsets(folder)
+        tuple(found.users), tuple(found.movies), genders(profiles(folder), found.users), found.pairs, _offsets(folder)
     )
     distinct = np.bincount(everybody.user, minlength=len(found.users))
     left_out = heavy(found.counted, distinct, gate.user_share_max)
@@ -87,31 +87,53 @@ def from_archive(folder: Path, events: Events, gate: DataGate, *, now_ms: int) -
     return dataset, figures
 
 
-def _events(folder: Path, limits: Events, now_ms: int) -> _Events:
-    """Both topics' events that are on the scale, a file at a time; what was refused before and now, by reason."""
-    files = [(topic, path) for topic in (WATCHES, RATINGS) for path in archive.files(folder, topic)]
-    refused = Counter(archive.refused(folder, WATCHES)) + Counter(archive.refused(folder, RATINGS))
-    users, movies, fold, repeats = Ids(), Ids(), Fold(), Repeats(sum(_n_rows(path) for _, path in files))
-    counted = ahead = np.zeros(0, np.int64)
-    for topic, path in files:
-        rows = _rows(path, topic)
+class Portion(NamedTuple):
+    """Good events of one file, by number of user and movie."""
+
+    topic: str
+    partition: int
+    user: I32
+    movie: I32
+    stars: F64  # NaN for a watch
+    time_ms: I64
+    offset: I64 | None
+
+
+def portions(
+    folder: Path, limits: Events, users: Ids, movies: Ids, *, refused: Counter[str] | None = None, offsets: bool = False
+) -> Iterator[Portion]:
+    """Both topics' events that are on the scale, a file at a time; `refused` counts the others. Offsets, if they are asked for."""
+    counted = Counter[str]() if refused is None else refused
+    for topic, path in _files(folder):
+        rows = _rows(path, topic, offsets)
         if topic == WATCHES:
             minute = _numbers(rows["minute"])
             good, stars = (minute >= 0) & (minute <= limits.minute_max), np.full(len(minute), np.nan)
-            refused["bad_minute"] += int(np.count_nonzero(~good))
+            counted["bad_minute"] += int(np.count_nonzero(~good))
         else:
             stars = _numbers(rows["rating"])
             good = (stars >= limits.rating_min) & (stars <= limits.rating_max)
-            refused["bad_rating"] += int(np.count_nonzero(~good))
+            counted["bad_rating"] += int(np.count_nonzero(~good))
         user, movie = _numbered(rows["user_id"], users)[good], _numbered(rows["movie_id"], movies)[good]
-        time_ms = _numbers(rows["timestamp"])[good]
-        stands = standing(stars[good], time_ms)
-        fold.add(user, movie, stands)
-        repeats.add(user, movie, stands, users)
-        counted = _sum(counted, np.bincount(user, minlength=len(users)))
-        ahead = _sum(ahead, np.bincount(user[time_ms > now_ms + DAY_MS], minlength=len(users)))
-    at, user_texts, user_place = _sorted(users, counted > 0)
-    _, movie_texts, movie_place = _sorted(movies, fold.has_movie(len(movies)))
+        offset = _numbers(rows["offset"])[good] if offsets else None
+        yield Portion(topic, int(path.parent.name), user, movie, stars[good], _numbers(rows["timestamp"])[good], offset)
+
+
+def _events(folder: Path, limits: Events, now_ms: int) -> _Events:
+    """All events folded; what was refused before and now, by reason."""
+    refused = Counter(archive.refused(folder, WATCHES)) + Counter(archive.refused(folder, RATINGS))
+    users, movies, fold = Ids(), Ids(), Fold()
+    repeats = Repeats(sum(_n_rows(path) for _, path in _files(folder)))
+    counted = ahead = np.zeros(0, np.int64)
+    for portion in portions(folder, limits, users, movies, refused=refused):
+        user, time_ms = portion.user, portion.time_ms
+        stands = standing(portion.stars, time_ms)
+        fold.add(user, portion.movie, stands)
+        repeats.add(user, portion.movie, stands, users)
+        counted = sums(counted, np.bincount(user, minlength=len(users)))
+        ahead = sums(ahead, np.bincount(user[time_ms > now_ms + DAY_MS], minlength=len(users)))
+    at, user_texts, user_place = in_order(users, counted > 0)
+    _, movie_texts, movie_place = in_order(movies, fold.has_movie(len(movies)))
     looked_at, repeated = repeats.of_users(len(users))
     return _Events(
         users=user_texts,
@@ -154,11 +176,16 @@ class Repeats:
         return np.bincount(user, minlength=n_users), np.bincount(user[order[1:]][same], minlength=n_users)
 
 
-def _rows(path: Path, topic: str) -> pa.Table:
+def _files(folder: Path) -> list[tuple[str, Path]]:
+    return [(topic, path) for topic in (WATCHES, RATINGS) for path in archive.files(folder, topic)]
+
+
+def _rows(path: Path, topic: str, offsets: bool) -> pa.Table:
     """The columns of a file of events."""
+    names = [*_IDS, "timestamp", "minute" if topic == WATCHES else "rating", *(["offset"] if offsets else [])]
     with parquet.opened(path, _IDS) as file:
         try:
-            return file.read([*_IDS, "timestamp", "minute" if topic == WATCHES else "rating"])
+            return file.read(names)
         except (pa.ArrowException, OSError) as error:
             raise parquet.damaged(path, error) from error
 
@@ -178,7 +205,7 @@ def _numbered(column: pa.ChunkedArray, ids: Ids) -> I32:
     return number[codes]
 
 
-def _sorted(ids: Ids, used: Bools) -> tuple[I64, list[str], I64]:
+def in_order(ids: Ids, used: Bools) -> tuple[I64, list[str], I64]:
     """Of the numbers in use: themselves, in the order of their texts; these; and the place of each number among them."""
     at = np.array(sorted(np.flatnonzero(used).tolist(), key=ids.text), np.int64)
     place = np.full(len(ids), -1, np.int64)
@@ -186,7 +213,7 @@ def _sorted(ids: Ids, used: Bools) -> tuple[I64, list[str], I64]:
     return at, [ids.text(number) for number in at.tolist()], place
 
 
-def _sum(one: I64, other: I64) -> I64:
+def sums(one: I64, other: I64) -> I64:
     """Of arrays of different lengths; the shorter one has zeros behind it."""
     both = np.zeros(max(len(one), len(other)), np.int64)
     both[: len(one)] += one
@@ -194,31 +221,36 @@ def _sum(one: I64, other: I64) -> I64:
     return both
 
 
-def _genders(folder: Path, users: Sequence[str]) -> tuple[str | None, ...]:
+def profiles(folder: Path) -> pa.Table:
+    """user_id and gender of everybody who has a profile."""
+    rows = archive.table(folder, PROFILES, ["user_id", "gender", "deleted", *PLACE])
+    return newest(rows, "user_id").select(["user_id", "gender"])
+
+
+def genders(profiles: pa.Table, users: Sequence[str]) -> tuple[str | None, ...]:
     """Of each user, None where unknown."""
-    profiles = _newest(archive.table(folder, PROFILES, ["user_id", "gender", "deleted", *_PLACE]), "user_id")
     place = pc.index_in(pa.array(users, pa.string()), value_set=profiles["user_id"])
-    genders: tuple[str | None, ...] = tuple(profiles["gender"].take(place).to_pylist())
-    return genders
+    found: tuple[str | None, ...] = tuple(profiles["gender"].take(place).to_pylist())
+    return found
 
 
 def _catalogue(folder: Path) -> pa.Array:
     """The movies that there are."""
-    return _newest(archive.table(folder, CATALOGUE, ["movie_id", "deleted", *_PLACE]), "movie_id")["movie_id"]
+    return newest(archive.table(folder, CATALOGUE, ["movie_id", "deleted", *PLACE]), "movie_id")["movie_id"]
 
 
-def _newest(rows: pa.Table, key: str) -> pa.Table:
+def newest(rows: pa.Table, key: str) -> pa.Table:
     """Of each key the newest row, unless that deletes it.
 
     Within a partition the offset says which that is. A key is in two partitions where its producers use different partitioners;
     between those Kafka's time does, at a tie the higher partition.
     """
     owner = _numbered(rows[key], Ids())
-    partition, offset, logged_at = (_numbers(rows[name]) for name in _PLACE)
+    partition, offset, logged_at = (_numbers(rows[name]) for name in PLACE)
     last = _last(owner.astype(np.int64) << 32 | partition, offset)  # of each key in each partition
     last = last[_last(owner[last], logged_at[last] << 16 | partition[last])]
-    newest = rows.take(pa.array(last)).combine_chunks()
-    return newest.filter(pc.invert(newest["deleted"]))
+    present = rows.take(pa.array(last)).combine_chunks()
+    return present.filter(pc.invert(present["deleted"]))
 
 
 def _last(group: npt.NDArray[Any], age: I64) -> I64:

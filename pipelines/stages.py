@@ -18,10 +18,12 @@ from pipelines import analyze as analysis
 from pipelines import archive as archives
 from pipelines import dataset as datasets
 from pipelines import gate, measured, versions
-from pipelines.evaluate import learn, measure, table
+from pipelines.analysis import observed
+from pipelines.analysis.words import plotted, summary
+from pipelines.evaluate import learn, lists, measure, table
 from pipelines.offer import WARM_WAIT_S, Change, offer
 from pipelines.places import Places
-from pipelines.publish import Published
+from pipelines.publish import Published, load
 from pipelines.publish import publish as published
 from streams.clients import Cluster
 
@@ -80,14 +82,17 @@ def evaluate(places: Places, applied: Applied, say: Say) -> None:
 
 def analyze(places: Places, applied: Applied, say: Say) -> None:
     """What is in the data, and how well the next recipe would serve whom."""
-    data, training = datasets.read(places.dataset), applied.config.training
-    quality = measured.of(places, data, training.method(training.recipes[training.next])).model
-    catalogue, idle = analysis.catalogue(places.archive), analysis.idle(places.archive, data)
-    figures, points = analysis.analyze(data, catalogue, quality, idle)
+    training = applied.config.training
+    name, recipe = training.next, training.method(training.recipes[training.next])
+    window = observed.of_dataset(datasets.read(places.dataset), places.archive)
+    quality = measured.of(places, window.dataset, recipe).model
+    served = lists(load(places.trained(name), recipe), window.dataset.rows())
+    figures = analysis.analyze(window, analysis.Judged(name, quality, analysis.lists_of(window, served.columns)))
     measured.write_json(places.analysis, figures)
-    measured.write_json(places.plots / "popularity.json", points)
-    share = figures["popularity_stats"]["top_share_percent"]
-    say(f"the top 10 % of movies receive {share or 0:.1f} % of all interactions")
+    for plot, points in plotted(figures).items():
+        measured.write_json(places.plots / f"{plot}.json", points)
+    for sentence in summary(figures):
+        say(sentence)
 
 
 def publish(

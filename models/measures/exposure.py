@@ -13,6 +13,7 @@ from models.recommenders.base import F64, I32, I64, Bools
 
 TOP_K = 0.1  # the head: this share of the catalogue
 GROUPS = ("M", "F", "other", "unknown")
+AT_ONCE = 1 << 28  # users × genres in memory
 SHRINK_USER, SHRINK_MOVIE = 10, 25  # pseudo-ratings at 0, of each user's and each movie's deviation
 
 Figures = dict[str, Any]
@@ -42,36 +43,38 @@ def popularity_stats(interactions: I64, popularity: F64 | None, top_k: float = T
     }
 
 
-def lorenz(interactions: I64, points: int = 100) -> list[tuple[float, float]]:
-    """(share of movies, share of interactions) of the most watched movies, from none to all.
+def genres_met(user: I32, movie: I32, genres: Sequence[Sequence[str]], n_users: int) -> I64:
+    """(users,): distinct genres among each one's movies. Of lists, where `user` numbers the lists.
 
-    >>> lorenz(np.array([6, 3, 1, 0]), points=2)
-    [(0.0, 0.0), (0.5, 0.9), (1.0, 1.0)]
+    user, movie: (interactions,); genres: of each movie, empty where none is known.
+
+    >>> genres_met(np.array([0, 0]), np.array([0, 1]), [["Drama", "War"], ["War"]], 2).tolist()
+    [2, 0]
     """
-    if not interactions.sum():
-        return []
-    cumulated = np.concatenate([[0], np.cumsum(np.sort(interactions)[::-1])]) / interactions.sum()
-    at = np.unique(np.rint(np.linspace(0, len(interactions), points + 1)).astype(np.int64))
-    return [(float(place / len(interactions)), float(cumulated[place])) for place in at]
+    table = {genre: place for place, genre in enumerate(sorted({genre for some in genres for genre in some}))}
+    sizes = np.array([len(some) for some in genres], np.int64)
+    ends = np.cumsum(sizes)
+    flat = np.array([table[genre] for some in genres for genre in some], np.int64)
+    counts = np.zeros(n_users, np.int64)
+    step = max(1, AT_ONCE // max(len(table), 1))
+    for first in range(0, n_users, step):
+        some = slice(None) if step >= n_users else np.flatnonzero((user >= first) & (user < first + step))
+        who, what = user[some] - first, movie[some]
+        met = np.zeros((min(step, n_users - first), len(table)), np.bool_)
+        for nth in range(int(sizes.max(initial=0))):  # the nth genre of every interaction's movie
+            has = sizes[what] > nth
+            met[who[has], flat[(ends - sizes)[what[has]] + nth]] = True
+        counts[first : first + step] = met.sum(axis=1)
+    return counts
 
 
 def genre_diversity(user: I32, movie: I32, genres: Sequence[Sequence[str]], n_users: int) -> Figures:
-    """Distinct genres of what each user watched.
-
-    user, movie: (interactions,); genres: of each movie, empty where none is known. Percentiles between two users are interpolated.
+    """Distinct genres of what each user watched. Percentiles between two users are interpolated.
 
     >>> genre_diversity(np.array([0, 0]), np.array([0, 1]), [["Drama", "War"], ["War"]], 2)["mean_genres"]
     1.0
     """
-    table = {genre: place for place, genre in enumerate(sorted({genre for some in genres for genre in some}))}
-    met = np.zeros((n_users, len(table)), np.bool_)
-    sizes = np.array([len(some) for some in genres], np.int64)
-    ends = np.cumsum(sizes)
-    flat = np.array([table[genre] for some in genres for genre in some], np.int64)
-    for nth in range(int(sizes.max(initial=0))):  # the nth genre of every interaction's movie
-        has = sizes[movie] > nth
-        met[user[has], flat[(ends - sizes)[movie[has]] + nth]] = True
-    counts = met.sum(axis=1)
+    counts = genres_met(user, movie, genres, n_users)
     low, middle, high = np.percentile(counts, [10, 50, 90]) if n_users else (None, None, None)
     return {
         "n_users": n_users,

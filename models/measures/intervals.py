@@ -87,6 +87,22 @@ def widening(new: tuple[F64, F64], old: tuple[F64, F64], rng: np.random.Generato
     return _percentile(value, [abs(new_first - new_second) - abs(old_first - old_second)])
 
 
+def in_blocks(rng: np.random.Generator, *totals: F64, most: int = 2_000) -> tuple[F64, ...]:
+    """Users joined by chance into `most` blocks as large as each other: the totals of each block, for `ratio`.
+
+    For many users: to draw blocks costs as much for a million as for two thousand, and the interval is as wide, give or take
+    1/√(2·most) of its width. totals: (users,) each, the same users; no more users than `most`: as they are.
+
+    >>> in_blocks(np.random.default_rng(0), np.ones(10), most=5)[0].tolist()
+    [2.0, 2.0, 2.0, 2.0, 2.0]
+    """
+    n = len(totals[0])
+    if n <= most:
+        return totals
+    block = rng.permutation(n) % most
+    return tuple(np.bincount(block, each, minlength=most).astype(np.float64) for each in totals)
+
+
 def jackknife(value: float, without: F64) -> Interval:
     """A figure that is no mean, from its values when one user is left out: value ± 1.96 standard errors.
 

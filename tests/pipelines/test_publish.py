@@ -3,6 +3,8 @@
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -225,7 +227,7 @@ def test_a_remote_that_is_away_stops_nothing_and_is_caught_up_with(home):
 
 def test_the_analysis_has_the_contracts_figures(trained):
     found = json.loads(trained.places.analysis.read_text())
-    assert found["popularity_source"] == "interactions before the window"
+    assert found["popularity_source"].startswith("none")
     assert set(found["popularity_stats"]) == {
         *("n_movies", "corr_popularity_interactions", "top_share_fraction", "top_share_percent", "top_k_fraction")
     }
@@ -238,12 +240,35 @@ def test_the_analysis_has_the_contracts_figures(trained):
     assert found["fairness"][0]["rmse"] > 0
 
 
-def test_a_catalogue_with_a_popularity_is_compared_with_everything(home):
+def test_a_catalogue_with_a_popularity_is_compared_with_what_was_watched(home):
     movies = [{"movie_id": f"m{n}", "title": "M", "genres": [], "popularity": float(n)} for n in range(60)]
     home.archive.add("movie-catalog", [(movie["movie_id"], movie) for movie in movies], first=60)
     home.train()
     found = json.loads(home.places.analysis.read_text())
-    assert (found["popularity_source"], found["window"]) == ("catalogue", {"interactions": 320, "of": 320})
+    assert (found["popularity_source"], found["window"]["interactions"]) == ("catalogue", 320)
+    assert -1 <= found["popularity_stats"]["corr_popularity_interactions"] <= 1
+
+
+def test_dvc_plots_the_figures_of_the_analysis(trained):
+    settings = {**config.defaults(), **trained.settings}
+    (trained.places.home / "config.json").write_text(json.dumps(settings))
+    command = [sys.executable, "-m", "dvc", "plots", "show", "--json"]
+    shown = subprocess.run(command, cwd=trained.places.home, stdout=subprocess.PIPE, check=True, timeout=120)
+    plots = json.loads(shown.stdout)
+    assert "errors" not in plots
+    points = {name.rsplit("/", 1)[-1]: plot[0]["content"]["data"]["values"] for name, plot in plots["data"].items()}
+    figures = json.loads(trained.places.analysis.read_text())
+    tenths = points["Share of each tenth of the movies, most watched first"]
+    for name in ("watched", "recommended"):
+        found = [point["dvc_inferred_y_value"] for point in tenths if point["field"] == name]
+        assert found == [row[name] for row in figures["tenths"]]
+    assert [point["value"] for point in points["groups.json"]] == [
+        row[measure]["value"]
+        for measure in ("ndcg_at_20", "recall_at_20", "rmse")
+        for row in figures["quality"]["groups"]
+    ]
+    assert sum(point["users"] for point in points["breadth.json"]) == figures["genre_diversity"]["n_users"]
+    assert {"popularity.json", "genres.json", "quality.json"} < points.keys()
 
 
 def md5(path):

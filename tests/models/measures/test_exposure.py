@@ -39,15 +39,6 @@ def test_what_cannot_be_correlated_is_null(popularity):
 def test_nothing_watched_has_no_share():
     found = exposure.popularity_stats(np.zeros(5, np.int64), None)
     assert (found["n_movies"], found["top_share_fraction"], found["top_share_percent"]) == (5, None, None)
-    assert exposure.lorenz(np.zeros(5, np.int64)) == []
-
-
-def test_the_lorenz_curve_rises_from_none_to_all():
-    points = exposure.lorenz(np.random.default_rng(0).integers(0, 50, 1_000))
-    assert points[0] == (0, 0)
-    assert points[-1] == (1, 1)
-    assert len(points) == 101
-    assert np.all(np.diff([y for _, y in points]) >= 0)
 
 
 def test_each_genre_counts_once_and_idle_users_as_none():
@@ -70,6 +61,15 @@ def test_genres_agree_with_a_loop():
     assert exposure.genre_diversity(user, movie, genres, 20)["mean_genres"] == pytest.approx(
         np.mean(list(map(len, met)))
     )
+
+
+def test_genres_are_counted_the_same_however_many_users_are_looked_at_together(monkeypatch):
+    rng = np.random.default_rng(4)
+    genres = [list(rng.choice(list("abcdef"), rng.integers(0, 4), replace=False)) for _ in range(30)]
+    user, movie = rng.integers(0, 20, 200).astype(np.int32), rng.integers(0, 30, 200).astype(np.int32)
+    together = exposure.genres_met(user, movie, genres, 20)
+    monkeypatch.setattr(exposure, "AT_ONCE", 6 * 3)
+    assert np.array_equal(exposure.genres_met(user, movie, genres, 20), together)
 
 
 def test_without_users_there_is_nothing_to_say():

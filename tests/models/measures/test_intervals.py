@@ -100,3 +100,17 @@ def test_portions_of_draws_do_not_show_in_a_widening(monkeypatch):
     whole = intervals.widening(new, old, rng(), draws=50)
     monkeypatch.setattr(intervals, "AT_ONCE", 200)
     assert intervals.widening(new, old, rng(), draws=50) == whole
+
+
+def test_blocks_of_users_have_an_interval_as_wide_as_users_have():
+    rng = np.random.default_rng(5)
+    values, ones = rng.exponential(1, 30_000), np.ones(30_000)
+    of_users = intervals.ratio(values, ones, np.random.default_rng(0), draws=400)
+    of_blocks = intervals.ratio(*intervals.in_blocks(rng, values, ones), np.random.default_rng(0))
+    assert of_blocks.value == pytest.approx(of_users.value)
+    assert of_blocks.high - of_blocks.low == pytest.approx(of_users.high - of_users.low, rel=0.15)
+
+
+def test_few_users_are_their_own_blocks():
+    values = np.arange(5.0)
+    assert intervals.in_blocks(np.random.default_rng(0), values)[0] is values
