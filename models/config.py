@@ -222,6 +222,10 @@ class Retraining(Struct, frozen=True, forbid_unknown_fields=True):
         int, Meta(ge=0, le=10_000_000, description="so many new interactions: pairs of user and movie")
     ] = 100
     drift: Drift = Drift()
+    on_alert: Annotated[
+        bool,
+        Meta(description="whether a fairness or feedback-loop alert of stable may start one, after drift.cool_down_days"),
+    ] = True
     look_every_s: Annotated[float, Meta(gt=0, le=86_400, description="how often the scheduler asks the rule")] = 60.0
     retry_after_s: Annotated[
         float, Meta(gt=0, le=86_400, description="wait after a failed run; doubles with each further one, up to a day")
@@ -242,6 +246,37 @@ class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(ge=1, le=90 * 86_400, description="an answer is a hit if a listed movie is watched within these seconds"),
     ] = 1_800
+    windows_s: Annotated[
+        tuple[Annotated[int, Meta(ge=1, le=86_400)], ...],
+        Meta(
+            min_length=1,
+            max_length=4,
+            description="lengths of the windows of feedback-loop-metrics and fairness-metrics, the shortest first",
+        ),
+    ] = (300, 3_600)
+    lateness_s: Annotated[
+        float,
+        Meta(ge=0, le=86_400, description="a window closes so long after its end: feedback until then counts in it"),
+    ] = 60.0
+    ratio_min: Annotated[
+        float,
+        Meta(gt=0, lt=1, description="satisfaction of men / of women below which fairness is an alert, if surely so"),
+    ] = 0.85
+    ratio_max: Annotated[float, Meta(gt=1, description="and above which")] = 1.15
+    group_users_min: Annotated[
+        int, Meta(ge=2, description="users of a gender who said how satisfied they are, before the ratio is judged")
+    ] = 100
+    fall: Annotated[
+        float,
+        Meta(
+            ge=0,
+            lt=1,
+            description="CTR and hit rate that have both surely fallen by more than this share are an alert: the sign of a feedback loop",
+        ),
+    ] = 0.1
+    fall_windows: Annotated[
+        int, Meta(ge=1, le=1_000, description="compared with so many windows of the same length before")
+    ] = 12
 
 
 Margin = Annotated[float, Meta(gt=0, lt=1)]
@@ -351,11 +386,65 @@ class Exploration(Struct, frozen=True, forbid_unknown_fields=True):
     ] = "2026-11"
 
 
+class TasteDrift(Struct, frozen=True, forbid_unknown_fields=True):
+    """A change of everybody's taste in the middle of a run."""
+
+    kind: Annotated[
+        Literal["none", "abrupt", "gradual"], Meta(description="all at once, little by little, or not at all")
+    ] = "none"
+    after_s: Annotated[float, Meta(ge=0, le=1e9, description="seconds after the start at which it begins")] = 60.0
+    over_s: Annotated[float, Meta(gt=0, le=1e9, description="seconds that a gradual one takes")] = 120.0
+    size: Annotated[
+        float, Meta(ge=0, le=10, description="how far weights of genres move, in standard deviations between users")
+    ] = 2.0
+
+
+class Bursts(Struct, frozen=True, forbid_unknown_fields=True):
+    """Short times of many more requests."""
+
+    times: Annotated[float, Meta(ge=1, le=1_000, description="the rate in a burst, as a multiple; 1: no bursts")] = 1.0
+    every_s: Annotated[float, Meta(gt=0, le=86_400, description="a burst ends so often")] = 60.0
+    lasting_s: Annotated[float, Meta(gt=0, le=86_400, description="seconds that each lasts")] = 5.0
+
+
 class Simulator(Struct, frozen=True, forbid_unknown_fields=True):
-    """Synthetic users."""
+    """Synthetic users (docs/simulator.md)."""
 
     seed: Annotated[int, Meta(ge=0, lt=2**32, description="the same seed makes the same users")] = 2026
     rate: Annotated[float, Meta(gt=0, le=10_000, description="requests a second")] = 20
+    newcomers: Annotated[
+        float, Meta(ge=0, le=1, description="share of the requests that are users' whom nobody knows yet")
+    ] = 0.05
+    bots: Annotated[
+        float,
+        Meta(ge=0, le=1, description="share of the requests that are bots': they take and praise whatever is first"),
+    ] = 0.0
+    patience: Annotated[
+        float, Meta(ge=0, le=10, description="position bias: place k is looked at with chance k^-patience")
+    ] = 0.8
+    fame: Annotated[
+        float, Meta(ge=0, le=10, description="how much more the most popular movie attracts than a middling one")
+    ] = 0.3
+    tilt: Annotated[
+        float, Meta(ge=0, le=10, description="how far the tastes of men and women lie apart; 0: not at all")
+    ] = 0.6
+    gap: Annotated[
+        float, Meta(ge=-1, le=1, description="mean satisfaction of women less that of men, with the same list and taste")
+    ] = 0.0
+    night: Annotated[
+        float, Meta(ge=0, le=1, description="share of the requests that are missing at midnight; 0: no day and night")
+    ] = 0.0
+    day_s: Annotated[
+        float, Meta(gt=0, le=1e6, description="seconds from one noon to the next; the first is at the start")
+    ] = 86_400.0
+    drift: TasteDrift = TasteDrift()
+    bursts: Bursts = Bursts()
+    movielog: Annotated[
+        bool, Meta(description="watches, ratings and answers are raw lines to `movielog`, as a movie service writes them")
+    ] = False
+    damage: Annotated[
+        float, Meta(ge=0, le=1, description="share of these lines that have one stray character anywhere")
+    ] = 0.001
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -502,11 +591,16 @@ def _check_together(config: Config) -> None:
             raise BadConfig(f"topics.{name}", f"{other} is the name of another topic too")
     if config.events.rating_min >= config.events.rating_max:
         raise BadConfig("events.rating_min", f"{config.events.rating_min:g} is not below rating_max")
+    windows = config.metrics.windows_s
+    if any(later <= earlier for earlier, later in itertools.pairwise(windows)):
+        raise BadConfig("metrics.windows_s", f"{list(windows)}: each length must be above the one before")
     steps = config.release.steps
     if any(later <= earlier for earlier, later in itertools.pairwise(steps)):
         raise BadConfig("release.steps", f"{list(steps)}: each step must be above the one before")
     if all(getattr(config.release.margins, name) is None for name in Margins.__struct_fields__):
         raise BadConfig("release.margins", "every metric is null: nothing could decide")
+    if config.simulator.bursts.lasting_s > config.simulator.bursts.every_s:
+        raise BadConfig("simulator.bursts.lasting_s", f"{config.simulator.bursts.lasting_s:g} is above every_s")
     if config.exposure.genres is not None and config.exposure.protect != "genres":
         raise BadConfig("exposure.genres", f"there are some, but exposure.protect is {config.exposure.protect!r}")
     if config.training.next not in config.training.recipes:
