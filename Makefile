@@ -34,6 +34,10 @@ test: $(READY) ## all tests, with a real Kafka broker
 test-quick: $(READY) ## the tests that need no broker
 	@exec $(BIN)/python -m pytest tests --ignore=tests/broker --ignore=tests/chaos
 
+.PHONY: browser
+browser: $(READY) ## the pages in a real Chromium, which must be there; where there is one, also in `make test`
+	@exec env CANAREC_BROWSER_NEEDED=1 $(BIN)/python -m pytest tests/browser
+
 chaos: $(READY) ## faults under traffic: workers and brokers killed, paused, away; minutes (a short form is in `make test`)
 	@exec $(BIN)/python -m pytest tests/chaos -m chaos
 

@@ -1,6 +1,6 @@
 """All instruments, in one place. Labels are bounded: never a user, a movie or a request id."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _LATENCY = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _SHORT = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
@@ -62,6 +62,27 @@ HIT_RATE = Gauge(
 )
 SATISFACTION = Gauge("canarec_satisfaction", "Mean satisfaction, 0 to 1", ("group", "variant"))
 SATISFACTION_RATIO = Gauge("canarec_satisfaction_ratio", "Mean satisfaction of M / mean of F", ("variant",))
+_WINDOW = ("window", "variant")  # the length in seconds; figures of the newest that closed (docs/metrics.md)
+WINDOW_REQUESTS = Gauge("canarec_window_requests", "Answers in the window", _WINDOW)
+WINDOW_CTR = Gauge("canarec_window_ctr", "Answers with a selection / answers shown in the window", _WINDOW)
+WINDOW_HIT_RATE = Gauge(
+    "canarec_window_hit_rate",
+    "Answers followed within the horizon by a watch of a listed movie / answers whose horizon passed in the window",
+    _WINDOW,
+)
+WINDOW_COVERAGE = Gauge("canarec_window_coverage", "Share of the catalogue that was shown in the window", _WINDOW)
+WINDOW_GINI = Gauge("canarec_window_exposure_gini", "How unevenly the catalogue was shown, 0 to 1", _WINDOW)
+WINDOW_POPULARITY = Gauge("canarec_window_mean_popularity", "Mean popularity of the movies in lists", _WINDOW)
+WINDOW_GENRES = Gauge("canarec_window_genres_per_list", "Different genres in a list, on average", _WINDOW)
+WINDOW_RATIO = Gauge(
+    "canarec_window_satisfaction_ratio",
+    "Mean satisfaction of M / mean of F in the window: value, and both ends of its 95 % interval",
+    (*_WINDOW, "side"),
+)
+FAIRNESS_ALERT = Gauge("canarec_fairness_alert", "1 where men and women were surely not served alike", _WINDOW)
+LOOP_ALERT = Gauge(
+    "canarec_feedback_loop_alert", "1 where click-through and hit rate have surely fallen together", _WINDOW
+)
 UNKNOWN_MOVIES = Counter("canarec_unknown_movies", "Events that name a movie the catalogue does not have", ("topic",))
 MOVIELOG_LINES = Counter("canarec_movielog_lines", "Lines of a movie service by what they tell", ("kind",))
 READY = Gauge("canarec_worker_ready", "1 once the worker has caught up and answers")
@@ -101,3 +122,18 @@ CANARY_MORE_USERS = Gauge(
     "canarec_canary_more_users", "Users of the candidate that the metric needs to decide, an estimate", ("metric",)
 )
 OF_VERDICTS = (CANARY_VERDICT, CANARY_VERDICT_AT, CANARY_BOUND, CANARY_MARGIN, CANARY_USERS, CANARY_MORE_USERS)
+
+# Of `canarec api`, in a registry of their own: they would read 0 at a worker.
+API = CollectorRegistry()
+API_REQUESTS = Counter(
+    "canarec_api_requests", "HTTP requests by route and status code", ("route", "code"), registry=API
+)
+API_LATENCY = Histogram(
+    "canarec_api_request_seconds",
+    "From an HTTP request for a list to its answer, those that got one",
+    buckets=_LATENCY,
+    registry=API,
+)
+API_WAITING = Gauge("canarec_api_waiting", "HTTP requests that wait for their answers", registry=API)
+API_PAGES = Gauge("canarec_api_pages", "Live pages that are open", registry=API)
+API_READY = Gauge("canarec_api_ready", "1 while requests go out and answers are seen", registry=API)

@@ -29,6 +29,7 @@ log = structlog.get_logger()
 
 DEFAULT_METRICS_PORT = 8000
 STOP_S = 5.0  # a batch in flight, its commit, the good-bye to the group
+WINDOWS_S = 1.0  # the good-bye to its group: what was not written will be
 SECOND_SIGNAL_S = 1.0
 QUICK_DEATH_S = 5.0
 LONGEST_BACKOFF_S = 4.0
@@ -44,7 +45,7 @@ def child_command(command: str, home: Home, bootstrap_servers: str, *arguments: 
         "-P",
         "-c",
         "from streams.cli import main; main()",
-        command,
+        *command.split(),
         *("--home", str(home.path), "--bootstrap-servers", bootstrap_servers),
         *arguments,
     ]
@@ -63,7 +64,11 @@ def supervise(home: Home, bootstrap_servers: str, name: str | None, metrics_port
         name=mine.name,
         crashed=lambda code: _note_crash(home, mine.name, code),
     )
-    writer = scribe.Scribe(home.provenance, child_command("worker", home, bootstrap_servers))
+    command = child_command("worker", home, bootstrap_servers)
+    writers = (
+        scribe.Scribe(home.provenance, command),
+        scribe.Scribe(home.windows, command, option="--windows", what="windows", grace_s=WINDOWS_S),
+    )
     ending = Ending(pair)
     try:
         _wait_for_broker(cluster, ending)
@@ -74,10 +79,12 @@ def supervise(home: Home, bootstrap_servers: str, name: str | None, metrics_port
         while not ending.wait(LOOK_S):
             pair.look(ending)
             if pair.active.has_told(ANSWERS):  # its start needs the processor more
-                writer.look()
+                for writer in writers:
+                    writer.look()
     finally:
         clean = pair.stop()
-        writer.stop()
+        for writer in writers:
+            writer.stop()
     return 0 if clean else 1
 
 
@@ -261,13 +268,19 @@ async def _run(app: "Worker") -> int:
     )  # threads of libraries may linger: everything of ours has ended
 
 
-def free_port(wanted: int | None, patience_s: float = 0.0) -> int:
+def free_port(
+    wanted: int | None,
+    patience_s: float = 0.0,
+    *,
+    default: int = DEFAULT_METRICS_PORT,
+    option: str = "--metrics-port",
+) -> int:
     """The port that was asked for, or CanarecError; without a wish the default one, or any free one; 0: any free one.
 
     `patience_s`: so long a worker that was killed just now may take to give the wanted one back.
     """
     until = time.monotonic() + patience_s
-    for port in (DEFAULT_METRICS_PORT, 0) if wanted is None else (wanted,):
+    for port in (default, 0) if wanted is None else (wanted,):
         while True:
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -278,6 +291,6 @@ def free_port(wanted: int | None, patience_s: float = 0.0) -> int:
                     if wanted is None:
                         break
                     if error.errno != errno.EADDRINUSE or time.monotonic() >= until:
-                        raise CanarecError(f"--metrics-port {port}: {error.strerror}; 0 takes any free one") from None
+                        raise CanarecError(f"{option} {port}: {error.strerror}; 0 takes any free one") from None
             time.sleep(0.05)
-    raise CanarecError("no free port for metrics")
+    raise CanarecError(f"{option}: no port is free")

@@ -26,6 +26,8 @@ class Commands(click.Group):
     """Imports a command's module only when it is called: `canarec --help` must not wait for scipy."""
 
     lazy: ClassVar = {
+        "analyze": "feedback loop and fairness, as numbers and a page",
+        "api": "HTTP in front of the topics, and the live page",
         "broker": "just the embedded Apache Kafka",
         "canary": "how the split stands, and its changes",
         "config": "what is wrong with config.json",

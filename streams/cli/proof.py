@@ -149,8 +149,9 @@ def as_json(
     applied: Applied | None,
     metadata: Metadata | None,
     movies: Mapping[str, Movie],
+    because: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
-    """The same for programs: what is not on this machine is null."""
+    """The same for programs: what is not on this machine is null, and so is what was not asked for."""
     described = None
     if metadata is not None:
         described = {name: getattr(metadata, name) for name in Metadata.__dataclass_fields__}
@@ -160,7 +161,18 @@ def as_json(
         "model": described,
         "configuration": json.loads(applied.text) if applied else None,
         "titles": {movie: titled(movie, movies) for movie in record["recommendations"]},
+        "because": None
+        if because is None
+        else {movie: [titled(each, movies) for each in strongest] for movie, strongest in because.items()},
     }
+
+
+def explained(because: Mapping[str, Sequence[str]], movies: Mapping[str, Movie]) -> RenderableType:
+    """Of each movie the watched ones that pulled it in."""
+    shown = Table("movie", "because of")
+    for movie, strongest in because.items():
+        shown.add_row(escape(titled(movie, movies)), escape(", ".join(titled(each, movies) for each in strongest)))
+    return shown
 
 
 # -- replay ----------------------------------------------------------------------------------------
@@ -175,6 +187,17 @@ def replayed(record: Mapping[str, Any], found: Replayed) -> str:
     if len(found.differences) > SHOWN:
         lines.append(f"  and {len(found.differences) - SHOWN} differences more")
     return "\n".join(lines)
+
+
+def replayed_as_json(found: Replayed | None, words: str) -> dict[str, Any]:
+    """The same for programs. None: there was no list to make again."""
+    return {
+        "same": None if found is None else not found.differences,
+        "says": words,
+        "differences": [] if found is None else found.differences,
+        "recommendations": [] if found is None else found.movies,
+        "scores": [] if found is None else found.scores,
+    }
 
 
 def summarized(found: Summary, seconds: float) -> str:

@@ -69,8 +69,9 @@ def provenance() -> None:
 @provenance.command()
 @click.argument("request_id", type=RequestId())
 @_found_options
+@click.option("--explain", is_flag=True, help="Which watched movies pulled each one in.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def show(request_id: str, home: Home, bootstrap_servers: str, day: date | None, as_json: bool) -> None:
+def show(request_id: str, home: Home, bootstrap_servers: str, day: date | None, explain: bool, as_json: bool) -> None:
     """The record of REQUEST_ID, with what is known of its model, configuration and movies.
 
     The CSV is searched; Kafka is asked only for what is not there yet. Exit 4 where there is no such record.
@@ -85,10 +86,13 @@ def show(request_id: str, home: Home, bootstrap_servers: str, day: date | None, 
 
     record, where = _record(home, bootstrap_servers, request_id, day)
     known = described(Places(home.path), record)
+    because = _because(home, bootstrap_servers, record) if explain and record["status"] == "ok" else None
     if as_json:
-        click.echo(json.dumps(proof.as_json(record, where, *known), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(proof.as_json(record, where, *known, because), indent=2, ensure_ascii=False))
     else:
         console().print(proof.screen(record, where, *known))
+        if because is not None:
+            console().print(proof.explained(because, known[2]))
 
 
 @provenance.command()
@@ -96,8 +100,15 @@ def show(request_id: str, home: Home, bootstrap_servers: str, day: date | None, 
 @_found_options
 @click.option("--sample", type=click.IntRange(1, 10_000_000), help="So many records, chosen by chance, instead of one.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Of that choice.")
+@click.option("--json", "as_json", is_flag=True, help="For programs; of one request.")
 def replay(
-    request_id: str | None, home: Home, bootstrap_servers: str, day: date | None, sample: int | None, seed: int
+    request_id: str | None,
+    home: Home,
+    bootstrap_servers: str,
+    day: date | None,
+    sample: int | None,
+    seed: int,
+    as_json: bool,
 ) -> None:
     """Makes the list of REQUEST_ID again, from the events and the stored model, and compares it with what was served.
 
@@ -111,8 +122,10 @@ def replay(
     """
     if (request_id is None) == (sample is None):
         raise UsageError("give a REQUEST_ID, or --sample and how many")
+    if as_json and request_id is None:
+        raise UsageError("--json is for one REQUEST_ID")
     if request_id is not None:
-        _replay_one(home, bootstrap_servers, request_id, day)
+        _replay_one(home, bootstrap_servers, request_id, day, as_json)
     else:
         _replay_some(home, bootstrap_servers, sample or 0, seed, day)
 
@@ -143,16 +156,18 @@ def diff(one: str, other: str, home: Home, bootstrap_servers: str, day: date | N
         console().print(proof.differing(first, second, found))
 
 
-def _replay_one(home: Home, bootstrap_servers: str, request_id: str, day: date | None) -> None:
+def _replay_one(home: Home, bootstrap_servers: str, request_id: str, day: date | None, as_json: bool) -> None:
     from pipelines.replay import replay as replayed
     from streams.cli import proof
 
     record, _ = _record(home, bootstrap_servers, request_id, day)
     if record["status"] == "rejected":
-        click.echo(f"{request_id}: was rejected ({record['reason']}): there is no list to make again")
+        words = f"{request_id}: was rejected ({record['reason']}): there is no list to make again"
+        click.echo(json.dumps(proof.replayed_as_json(None, words), ensure_ascii=False) if as_json else words)
         return
     found = replayed(home.cluster(bootstrap_servers), home.artifacts, record)
-    click.echo(proof.replayed(record, found))
+    words = proof.replayed(record, found)
+    click.echo(json.dumps(proof.replayed_as_json(found, words), ensure_ascii=False) if as_json else words)
     if found.differences:
         sys.exit(DIFFERENT)
 
@@ -195,6 +210,14 @@ def _record(home: Home, bootstrap_servers: str, request_id: str, day: date | Non
     if found is None:
         _not_found(f"{request_id!r}: no record{_of(day)} in {home.provenance} and in Kafka")
     return dict(found.record), found.where
+
+
+def _because(home: Home, bootstrap_servers: str, record: dict[str, Any]) -> dict[str, list[str]]:
+    """Of each movie of a personal list the watched ones that added most."""
+    from pipelines.explain import pulls
+
+    found = pulls(home.cluster(bootstrap_servers), home.load(), record, home.models)
+    return {movie: [pull.movie_id for pull in strongest] for movie, strongest in found.items()}
 
 
 def _there(home: Home) -> None:

@@ -3,6 +3,8 @@
 import contextlib
 import signal
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from streams.home import Home
 from streams.worker import child_command, free_port
 
 DEFAULT_PORT = 9092
+API_PORT = 8082
 READY_S = 120
 LOG_BYTES = 10_000_000
 LINE_EVERY_S = 5.0
@@ -58,6 +61,11 @@ class Ended(BaseException):
     type=click.IntRange(0, 65535),
     help="Prometheus port of the worker (default 8000, or any free one).",
 )
+@click.option(
+    "--api-port",
+    type=click.IntRange(0, 65535),
+    help="Port of the gateway and the live page (default 8082, or any free one).",
+)
 def up(
     home: Home,
     bootstrap_servers: str | None,
@@ -66,8 +74,10 @@ def up(
     seconds: float | None,
     traffic: float | None,
     metrics_port: int | None,
+    api_port: int | None,
 ) -> None:
-    """Everything on this machine: broker, topics, data, first two models, worker, scheduler, simulated users, a live summary.
+    """Everything on this machine: broker, topics, data, first two models, worker, scheduler, gateway with the live page, simulated users, a
+    live summary.
 
     Ctrl-C, or --for, ends it in order and leaves nothing running; the next start goes on with the same data.
 
@@ -75,14 +85,27 @@ def up(
     Example:
       canarec up --data ml-latest-small --for 60
     """
-    if metrics_port and bootstrap_servers is None and metrics_port == port:
-        raise UsageError(f"--metrics-port and --port are both {port}: they need two")
+    _different(
+        {"--port": port if bootstrap_servers is None else None, "--metrics-port": metrics_port, "--api-port": api_port}
+    )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     console = Console()
     with contextlib.suppress(Ended), contextlib.ExitStack() as running:
-        _start_and_watch(running, console, home, bootstrap_servers, port, data, seconds, traffic, metrics_port)
+        _start_and_watch(
+            running, console, home, bootstrap_servers, port, data, seconds, traffic, metrics_port, api_port
+        )
     console.print("stopped, nothing is left running")
+
+
+def _different(ports: dict[str, int | None]) -> None:
+    """UsageError where two parts would listen at one port."""
+    at: dict[int, str] = {}
+    for option, port in ports.items():
+        if port and port in at:
+            raise UsageError(f"{option} and {at[port]} are both {port}: they need two")
+        if port:
+            at[port] = option
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -102,12 +125,15 @@ def _start_and_watch(
     seconds: float | None,
     traffic: float | None,
     metrics_port: int | None,
+    api_port: int | None,
 ) -> None:
     begun = time.monotonic()
     home.prepare()
     applied = home.load()
     if metrics_port:
         free_port(metrics_port)  # what is wrong with the call is said before anything is started
+    if api_port:
+        free_port(api_port, option="--api-port")
     if data is not None:
         movielens.read(data, applied.config.events.limits())
     broker = None
@@ -119,11 +145,18 @@ def _start_and_watch(
     console.print(f"topics: {len(created)} created" if created else "topics: all there")
     _feed(cluster, applied, data, console)
     _train(home, cluster, applied, console)
-    url, worker = running.enter_context(_worker(home, bootstrap_servers, metrics_port, console))
+    url, worker = running.enter_context(_worker(home, bootstrap_servers, metrics_port))
+    if api_port is None and metrics_port == API_PORT:
+        api_port = 0  # the worker listens there, soon
+    page, api = running.enter_context(_api(home, bootstrap_servers, api_port))
+    _until(lambda: bool((found := summary.scrape(url)) and found.ready), home, "worker", worker)
+    console.print(f"worker: metrics at {url}, log in {home.artifacts / 'logs' / 'worker.log'}")
+    _until(lambda: _healthy(page), home, "api", api)
+    console.print(f"gateway and live page: {page}")
     _first_answer(cluster, applied, console)
     console.print(f"ready {time.monotonic() - begun:.1f} s after the start")
     rate = applied.config.simulator.rate if traffic is None else traffic
-    children = {"worker": worker, "scheduler": running.enter_context(_scheduler(home, bootstrap_servers))}
+    children = {"worker": worker, "api": api, "scheduler": running.enter_context(_scheduler(home, bootstrap_servers))}
     if rate:
         children["simulator"] = running.enter_context(_simulator(home, bootstrap_servers, rate))
     running.callback(console.print, "stopping …")
@@ -135,7 +168,7 @@ def _start_and_watch(
             if child.poll() is not None:
                 raise CanarecError(f"the {name} ended by itself: see {home.artifacts / 'logs' / name}.log")
 
-    _watch(console, url, bootstrap_servers, seconds, check)
+    _watch(console, url, page, bootstrap_servers, seconds, check)
 
 
 @contextlib.contextmanager
@@ -202,24 +235,39 @@ def _child(home: Home, name: str, command: list[str]) -> Iterator[processes.Proc
 
 
 @contextlib.contextmanager
-def _worker(
-    home: Home, bootstrap_servers: str, metrics_port: int | None, console: Console
-) -> Iterator[tuple[str, processes.Process]]:
+def _worker(home: Home, bootstrap_servers: str, metrics_port: int | None) -> Iterator[tuple[str, processes.Process]]:
     port = free_port(metrics_port)
-    url = f"http://127.0.0.1:{port}/metrics"
     command = child_command("worker", home, bootstrap_servers, "--metrics-port", str(port))
     with _child(home, "worker", command) as process:
-        until = time.monotonic() + READY_S
-        while True:
-            if process.poll() is not None:
-                raise CanarecError(f"the worker ended: see {home.artifacts / 'logs' / 'worker.log'}")
-            if (found := summary.scrape(url)) and found.ready:
-                break
-            if time.monotonic() > until:
-                raise CanarecError(f"the worker is not ready: see {home.artifacts / 'logs' / 'worker.log'}")
-            time.sleep(0.1)
-        console.print(f"worker: metrics at {url}, log in {home.artifacts / 'logs' / 'worker.log'}")
-        yield url, process
+        yield f"http://127.0.0.1:{port}/metrics", process
+
+
+@contextlib.contextmanager
+def _api(home: Home, bootstrap_servers: str, api_port: int | None) -> Iterator[tuple[str, processes.Process]]:
+    """Ends before the worker: who waits gets an answer."""
+    port = free_port(api_port, default=API_PORT, option="--api-port")
+    command = child_command("api", home, bootstrap_servers, "--port", str(port))
+    with _child(home, "api", command) as process:
+        yield f"http://127.0.0.1:{port}/", process
+
+
+def _until(ready: Callable[[], bool], home: Home, name: str, process: processes.Process) -> None:
+    """Waits for a part that was started."""
+    log, until = home.artifacts / "logs" / f"{name}.log", time.monotonic() + READY_S
+    while not ready():
+        if process.poll() is not None:
+            raise CanarecError(f"the {name} ended: see {log}")
+        if time.monotonic() > until:
+            raise CanarecError(f"the {name} is not ready: see {log}")
+        time.sleep(0.1)
+
+
+def _healthy(page: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{page}health", timeout=summary.SCRAPE_S) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
 
 
 def _first_answer(cluster: Cluster, applied: Applied, console: Console) -> None:
@@ -249,7 +297,7 @@ def _simulator(home: Home, bootstrap_servers: str, rate: float) -> Iterator[proc
 
 
 def _watch(
-    console: Console, url: str, bootstrap_servers: str, seconds: float | None, check: Callable[[], None]
+    console: Console, url: str, page: str, bootstrap_servers: str, seconds: float | None, check: Callable[[], None]
 ) -> None:
     """The live summary until the time is over; whatever `check` raises when a part ended by itself."""
     until = time.monotonic() + seconds if seconds is not None else float("inf")
@@ -262,7 +310,7 @@ def _watch(
     given = dict(click.get_current_context().obj or {})
     if bootstrap_servers != f"127.0.0.1:{DEFAULT_PORT}":
         given["--bootstrap-servers"] = bootstrap_servers
-    hints = [suggestion("recommend 42 -n 10", given), "Ctrl-C ends everything"]
+    hints = [suggestion("recommend 42 -n 10", given), f"{page} in a browser", "Ctrl-C ends everything"]
     if console.is_terminal:
         with Live(summary.screen(None, url, hints), console=console, refresh_per_second=2) as live:
             while still_running(1.0):

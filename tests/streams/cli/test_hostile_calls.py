@@ -47,7 +47,10 @@ def test_a_time_or_a_traffic_is_a_number(
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "99999999999999999999", "nan", "8000.5", ""])
-@pytest.mark.parametrize("option", ["up --port", "up --metrics-port", "broker --port", "worker --metrics-port"])
+@pytest.mark.parametrize(
+    "option",
+    ["up --port", "up --metrics-port", "up --api-port", "broker --port", "worker --metrics-port", "api --port"],
+)
 def test_a_port_is_one(option: str, port: str, capsys: pytest.CaptureFixture[str]) -> None:
     command, name = option.split()
     assert name in refused([command, name, port], capsys)
