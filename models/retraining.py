@@ -7,12 +7,15 @@ Decides; reads no topic, no disk and no clock. What is counted, and since when, 
     drift   sooner: popularity has shifted, PSI ≥ `psi` over `events` interactions, and quality has fallen with it: ADWIN found a fall
             of the live hit@10, or the whole interval of the prequential NDCG's ratio lies below 1 − `ndcg_drop`. Not in a
             version's first `cool_down_days`
+    alert   sooner, too: a window of what stable serves is an alert (models.measures.alerts) and there are new interactions. Not in a
+            version's first `cool_down_days` either: a new version is judged by windows of its own
     manual  always
 
 The newest version is that of the last run, whether it was published or refused by a gate: a refused one is not tried again at once. A
 version that was made later than now says that a clock is wrong: then only `manual` trains.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from math import floor
 from typing import Any, Literal
@@ -22,7 +25,7 @@ import msgspec
 from models.config import Drift, Retraining
 from models.measures.drift import Signals
 
-Rule = Literal["time", "drift", "manual", "none"]  # none: no rule asks for anything yet
+Rule = Literal["time", "drift", "alert", "manual", "none"]  # none: no rule asks for anything yet
 Happening = Literal["started", "skipped", "finished", "failed"]
 
 CLOCKS_DIFFER = timedelta(minutes=1)  # between the machines that train and that look; more is a clock that is wrong
@@ -107,9 +110,10 @@ def decide(
     retraining: Retraining,
     now: datetime,
     *,
+    alerts: Sequence[str] = (),
     manual: bool = False,
 ) -> Decision:
-    """The rules, in the order manual, time, drift. `signals`: None where drift was not looked at.
+    """The rules, in the order manual, time, drift, alert. `signals`: None where drift was not looked at. `alerts`: one line each.
 
     >>> from models.config import Retraining
     >>> v3 = Last("v3", datetime(2026, 11, 1, tzinfo=UTC))
@@ -119,7 +123,7 @@ def decide(
     True
     """
     age = None if last is None else now - last.created_at
-    due, rule, reason = _judged(last, age, counts, signals, retraining, manual)
+    due, rule, reason = _judged(last, age, counts, signals, retraining, alerts, manual)
     return Decision(
         due=due,
         rule=rule,
@@ -193,6 +197,7 @@ def _judged(
     counts: Counts,
     signals: Signals | None,
     retraining: Retraining,
+    alerts: Sequence[str],
     manual: bool,
 ) -> tuple[bool, Rule, str]:
     new = (
@@ -222,6 +227,13 @@ def _judged(
             return True, "drift", f"{_shift(signals, retraining.drift)}, and {fallen}; {since}"
         cool_down = _span(timedelta(days=retraining.drift.cool_down_days))
         return False, "none", f"drift is not acted on in the first {cool_down}; {since}"
+    if (
+        alerts
+        and retraining.on_alert
+        and counts.interactions
+        and age >= timedelta(days=retraining.drift.cool_down_days)
+    ):
+        return True, "alert", f"{'; '.join(alerts)}; {since}"
     if moment:
         return False, "time", since
     return False, "none", f"{last.version} is {_span(age)} old of {_span(timedelta(days=retraining.days))}; {new}"

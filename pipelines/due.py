@@ -25,6 +25,7 @@ from models.retraining import Counts, Decision, Last, decide, drift_may_ask, shi
 from pipelines import tiles
 from pipelines.past import RATINGS, WATCHES, read, users
 from pipelines.quality import live_hits, predicted
+from pipelines.windows import standing_alerts
 from streams.clients import Cluster, partitions, watermarks
 
 _LOOK_AGAIN = 10  # quality is measured again once a tenth of `drift.events` more have come
@@ -83,10 +84,16 @@ class Looking:
         retraining = applied.config.retraining
         last = None if trained is None else trained.last
         decision = decide(last, counts, None, retraining, now, manual=manual)
-        if decision.due or not drift_may_ask(last, retraining, now):
+        if decision.due or last is None:
             return decision
-        found = None if last is None else since.signals(made_at=last.created_at, now=now)
-        return decide(last, counts, found, retraining, now)
+        found = since.signals(made_at=last.created_at, now=now) if drift_may_ask(last, retraining, now) else None
+        alerts = self._alerts(applied, now) if retraining.on_alert else []
+        return decide(last, counts, found, retraining, now, alerts=alerts)
+
+    def _alerts(self, applied: Applied, now: datetime) -> list[str]:
+        """Of what stable serves."""
+        found = standing_alerts(self._cluster, applied, round(1_000 * now.timestamp()))
+        return [alert.line for alert in found if alert.variant == "stable"]
 
     def _read_since(self, trained: Trained | None, applied: Applied) -> "_Since":
         config = applied.config

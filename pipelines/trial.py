@@ -19,11 +19,13 @@ from models import wire
 from models.config import Applied
 from models.errors import BadMessage
 from models.events import Feedback, Profile, Watch
+from models.measures.reports import to_blame
 from models.release.chain import Chain
 from models.release.evidence import Evidence
 from models.release.story import Story
 from models.release.trial import Record, Trial
 from models.wire import Limits
+from pipelines.windows import standing_alerts
 from streams.clients import Cluster, messages, partitions, watermarks
 from streams.messages import Place, kafka_ms, offset, partition, topic
 
@@ -144,6 +146,8 @@ class Following:
                 for line in self._wrong(version, reading.trial.files(version))
             ],
         )
+        alerts = to_blame(standing_alerts(self._cluster, applied, now_ms), canary.candidate)
+        evidence = msgspec.structs.replace(evidence, alerts=alerts)
         return Seen(evidence, story.since_ms, until_ms, reading.offsets(), in_force)
 
     def _wrong(self, version: str, answered_from: tuple[str, ...]) -> Iterator[str]:

@@ -66,6 +66,11 @@ class Home:
         return self.artifacts / "provenance"
 
     @property
+    def windows(self) -> Path:
+        """Where the lock of the home's writer of windows lies (`streams.agents.windows`)."""
+        return self.artifacts / "windows"
+
+    @property
     def last_verdict(self) -> Path:
         """The hash of the newest verdict that was kept here."""
         return self.artifacts / "last-verdict.json"

@@ -34,7 +34,7 @@ def claim(folder: Path, name: str | None = None) -> Claim:
         if descriptor is None:
             raise CanarecError(f"another worker of this home is called {name}: choose another --name")
         return Claim(name, descriptor)
-    home = _home_id(folder / "home-id")
+    home = home_id(folder / "home-id")
     number = 1
     while (descriptor := _lock(folder / f"{home}-{number}.lock")) is None:
         number += 1
@@ -51,7 +51,7 @@ def _lock(path: Path) -> int | None:
     return descriptor
 
 
-def _home_id(path: Path) -> str:
+def home_id(path: Path) -> str:
     """Drawn once: two homes on one cluster must not use the same names."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

@@ -16,7 +16,7 @@ from models.config import Applied
 from models.errors import BadMessage
 from models.events import Feedback, Rating, Watch
 from models.measures.feedback import Outcomes
-from streams import metrics
+from streams import alerts, metrics
 from streams.clients import Cluster
 from streams.histories import Known
 from streams.messages import kafka_ms
@@ -35,9 +35,9 @@ class LiveOutcomes:
         topic = applied.topic("recommendation-feedback")
         self.tail = Tail(
             cluster,
-            {topic: Followed(_parse, self._apply)},
+            {topic: Followed(_parse, self._apply), **alerts.followed(applied)},
             name="feedback",
-            starts=lambda tail: dict.fromkeys(tail.places, FROM_NOW_ON),
+            starts=lambda tail: {**dict.fromkeys(tail.places, FROM_NOW_ON), **alerts.starts(tail, applied)},
             on_fatal=on_fatal,
         )
         known.watched.append(self._watched)

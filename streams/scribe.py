@@ -38,6 +38,7 @@ BACKOFF_S = 5.0
 NICE = 5
 ROWS_AT_ONCE = 4_000
 PACE_S = 0.1  # rows that come one by one are written and synced together
+FETCH_WAIT_MS = 500  # a broker that need not answer after each transaction has more time for answers
 SHOW_S = 2.0
 SAVE_S = 5.0
 TIDY_S = 60.0
@@ -50,10 +51,20 @@ _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
 class Scribe:
-    """The writer, as a supervisor sees it. `command` must end where `--scribe` and a descriptor can follow."""
+    """A writer, as a supervisor sees it: of the CSV, or another `what`. `command` must end where `option` and a descriptor can follow."""
 
-    def __init__(self, folder: Path, command: Sequence[str], *, backoff_s: float = BACKOFF_S) -> None:
-        self._folder, self._command, self._backoff_s = folder, command, backoff_s
+    def __init__(
+        self,
+        folder: Path,
+        command: Sequence[str],
+        *,
+        option: str = "--scribe",
+        what: str = "provenance CSV",
+        backoff_s: float = BACKOFF_S,
+        grace_s: float = DRAIN_S + 1,
+    ) -> None:
+        self._folder, self._command, self._backoff_s = folder, [*command, option], backoff_s
+        self._what, self._grace_s = what, grace_s
         self._lock: int | None = None
         self.process: processes.Process | None = None
         self._due = self._told = 0.0
@@ -69,17 +80,17 @@ class Scribe:
         except OSError as error:
             if now - self._told > TELL_S or not self._told:
                 self._told = now
-                log.warning("provenance CSV cannot be written", folder=str(self._folder), error=error.strerror)
+                log.warning(f"{self._what} cannot be written", folder=str(self._folder), error=error.strerror)
 
     def _look(self, now: float) -> None:
         if self._lock is None and (lock := _locked(self._folder)) is not None:
             self._lock = lock
         if self.process is not None and (code := self.process.poll()) is not None:
-            log.warning("provenance CSV writer died, another one goes on", exit_code=code)
+            log.warning(f"{self._what} writer died, another one goes on", exit_code=code)
             self.process, self._due = None, now + self._backoff_s
         elif self._lock is not None and self.process is None:
             self.process = processes.start(
-                [*self._command, "--scribe", str(self._lock)],
+                [*self._command, str(self._lock)],
                 pass_fds=[self._lock],
                 own_session=False,
                 deaf_to_interrupts=True,
@@ -88,7 +99,7 @@ class Scribe:
     def stop(self) -> None:
         """Lets it write what there is, for a moment."""
         if self.process is not None:
-            processes.stop(self.process, DRAIN_S + 1)
+            processes.stop(self.process, self._grace_s)
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -177,7 +188,9 @@ class Writing:
         self._ledger.recover()
         life, numbers = self._life()
         # not `earliest`: a consumer that goes on by itself would pass by what retention dropped
-        consumer = self._cluster.consumer(enable_partition_eof=True, auto_offset_reset="error")
+        consumer = self._cluster.consumer(
+            enable_partition_eof=True, auto_offset_reset="error", fetch_min_bytes=1_000_000, fetch_wait_max_ms=FETCH_WAIT_MS
+        )
         try:
             consumer.assign([TopicPartition(self._topic, n, self._start(consumer, life, n)) for n in numbers])
             ends: dict[int, int] | None = None  # to be reached before the end

@@ -3,7 +3,7 @@
 import concurrent.futures
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -108,8 +108,13 @@ class Transactions:
         for transactional_id in self._ids(name):
             _bury(self._made(transactional_id, patience_s=5))
 
-    def commit(self, ends: dict[Place, int], outputs: list[Out], metadata: Any) -> None:
-        """Outputs and offsets in one transaction. KafkaException: nobody knows; make new producers and read again."""
+    def commit(
+        self, ends: dict[Place, int], outputs: list[Out], metadata: Any, notes: Mapping[Place, str] | None = None
+    ) -> None:
+        """Outputs and offsets in one transaction. KafkaException: nobody knows; make new producers and read again.
+
+        `notes`: what stands beside an offset instead of our name.
+        """
         producer = self._producers[self._turn % len(self._producers)] if self._producers else None
         if producer is None:
             raise KafkaException(KafkaError(KafkaError._STATE, "the producers are being made"))
@@ -125,7 +130,7 @@ class Transactions:
                 told = partial(self._stamped, self.clock.local_ms()) if number == len(outputs) - 1 else None
                 producer.produce(out.topic, out.value, out.key, partition, on_delivery=told, headers=headers)
             producer.send_offsets_to_transaction(
-                [TopicPartition(topic, partition, end, self.name) for (topic, partition), end in ends.items()],
+                [TopicPartition(*place, end, (notes or {}).get(place, self.name)) for place, end in ends.items()],
                 metadata,
                 CALL_S,
             )

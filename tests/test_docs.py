@@ -16,6 +16,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from models import config, movielog, retraining, wire
 from models.errors import REASONS, BadMessage
 from models.events import Answer, AnswerReason, CanaryEvent, DeadLetter, Proof
+from models.measures.reports import Fairness, FeedbackLoop, Quality
 from models.topics import TOPICS
 from streams import metrics
 from streams.cli import canarec, reference
@@ -39,6 +40,9 @@ RECORDS = {
     "provenance": (Answer, Proof),
     "canary-events": (CanaryEvent,),
     "retraining-events": (retraining.Event,),
+    "recommendation-quality": (Quality,),
+    "feedback-loop-metrics": (FeedbackLoop,),
+    "fairness-metrics": (Fairness,),
     "dead-letters": (DeadLetter,),
 }
 IN_FIELDS = [(topic, field) for topic in PARSERS for field in reference.FIELDS[topic]]

@@ -96,3 +96,6 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     crashes: Count = 0  # of processes, that the candidate is to blame for
     config_sha256: tuple[str, ...] = ()  # of the live workers, each once
     wrong_checksums: tuple[str, ...] = ()  # files of either version that are not what their hash says, one line each
+    alerts: tuple[
+        str, ...
+    ] = ()  # of the newest windows, that stable's have not, one line each (models.measures.reports)

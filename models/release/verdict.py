@@ -5,7 +5,7 @@ In this order, and the first that applies is the verdict:
     abort      the candidate crashes, or fails surely more often than it may                        at every step, at once
     stop       the split is not what was set, workers disagree, a file is damaged                   no figure can be trusted
     rollback   in one metric the candidate is surely worse                                          FAIL, from `decides_from` on
-    hold       not enough users, time or requests; slow; a gender group surely loses                INCONCLUSIVE
+    hold       not enough users, time or requests; slow; a gender group surely loses; an alert      INCONCLUSIVE
     advance    in every metric surely not worse by more than the margin; or, on a small step, sound so far
 
 A bound (`models.release.bounds`) may be looked at at any time. A candidate whose truth lies at a margin passes with a probability of
@@ -46,6 +46,7 @@ Reason = Literal[
     "undecided",  # a bound has not got there
     "group_harm",
     "ratio_moved",  # satisfaction of men over women, away from 1
+    "alert",  # a window of the candidate is one, and stable's is none
     "sound_so_far",  # a small step may be left
     "not_worse",  # in all metrics
 ]
@@ -101,6 +102,7 @@ def decide(evidence: Evidence, release: Release) -> Verdict:
         _broken(evidence, release),
         _untrustworthy(evidence, release, p),
         _worse(evidence, release, bounds),
+        _alerted(evidence),
         _unready(evidence, release),
         _undecided(evidence, release, bounds),
         _unfair(evidence, release, margins, fail_alpha),
@@ -169,6 +171,12 @@ def _worse(evidence: Evidence, release: Release, bounds: dict[Metric, Bounds]) -
                 f"{metric}: upper bound {signed(found.upper)} < 0 after {found.users_canary:,} users of "
                 f"{evidence.candidate} and {found.users_stable:,} of {evidence.stable}",
             )
+
+
+def _alerted(evidence: Evidence) -> _Found:
+    """Whatever the step: who is served unequally, or less and less, is not served more of it before people have looked."""
+    if evidence.alerts:
+        yield "INCONCLUSIVE", "hold", "alert", f"{evidence.candidate}: {'; '.join(evidence.alerts)}"
 
 
 def _unready(evidence: Evidence, release: Release) -> _Found:

@@ -57,6 +57,34 @@ _SHADOW = {
     "scoring_ms": {"stable": {"mean": 0.41, "p99": 1.32}, "canary": {"mean": 0.44, "p99": 1.41}},
 }
 
+_LEVEL = {"ctr": 0.183, "ctr_error": 0.0061, "hit_rate": 0.094, "hit_rate_error": 0.0044, "users": 1_790, "windows": 1}
+_OF_WINDOW = (
+    Field("window_start", "2026-11-23T12:00:00.000Z", "its first moment"),
+    Field("window_end", "2026-11-23T12:05:00.000Z", "the first moment behind it"),
+    Field("window_s", 300, "its length"),
+    Field("model_version", "v1", "that of the window's last answer; null where it has none"),
+    Field("variant", "stable", "`stable` or `canary`"),
+)
+_JUDGED = (
+    Field(
+        "thresholds",
+        {"ratio_min": 0.85, "ratio_max": 1.15, "group_users_min": 100, "fall": 0.1},
+        "what config.json said when the window closed",
+    ),
+    Field("horizon_s", 1_800.0, "the same"),
+    Field("lateness_s", 60.0, "the same"),
+    Field(
+        "offsets",
+        {"provenance": {"0": [5_120, 6_402]}, "recommendation-feedback": {"0": [800, 1_022]}},
+        "what it was made from, [first, next] of each partition: its answers, feedback, profiles and catalogue",
+    ),
+    Field(
+        "hit_offsets",
+        {"provenance": {"0": [0, 1_230]}, "watch-events": {"0": [91, 1_204]}},
+        "the same for `hit_rate`: the answers whose horizon passed, and watches",
+    ),
+)
+
 _ANSWER = (
     _REQUEST_ID,
     Field("user_id", "42", "who asked; null where a rejected request names nobody"),
@@ -192,6 +220,73 @@ FIELDS: Mapping[str, tuple[Field, ...]] = {
             optional=True,
         ),
     ),
+    "recommendation-quality": (
+        Field("timestamp", "2026-11-23T12:00:00.123Z", "when the answer was given, by the broker's clock"),
+        _REQUEST_ID,
+        _USER_ID,
+        Field("recommendations", ["377", "1259"], "the list that the user saw"),
+        Field("selected", "377", "the newest selection that was told; null: none was"),
+        Field("satisfaction", 0.8, "the newest satisfaction that was told, 0 to 1; null: none was"),
+        Field("model_version", "v1", "which version answered"),
+        Field("variant", "stable", "`stable` or `canary`"),
+        Field("source", {"topic": "provenance", "partition": 1, "offset": 812}, "where the answer's record stands"),
+    ),
+    "feedback-loop-metrics": (
+        *_OF_WINDOW,
+        Field("requests", 5_124, "answers, rejected requests left out"),
+        Field("ctr", 0.183, "answers with a selection / answers shown; null: none was shown"),
+        Field(
+            "hit_rate",
+            0.094,
+            "answers followed by a watch / answers whose horizon passed in the window; null: none's did",
+        ),
+        Field("coverage", 0.31, "movies shown / movies of the catalogue"),
+        Field("exposure_gini", 0.87, "Gini of the places that each movie of the catalogue had, 0 for alike"),
+        Field("mean_popularity", 1_204.5, "of the movies in lists; null where nothing is known of any"),
+        Field("genres_per_list", 5.2, "different genres in a list"),
+        Field("users", 1_802, "who were answered"),
+        Field("shown", 5_120, "answers with movies"),
+        Field("selections", 937, "of those, with a selection"),
+        Field("past_horizon", 5_098, "answers with movies whose horizon passed in the window"),
+        Field("hits", 479, "of those, followed by a watch"),
+        Field("model_versions", {"v1": 5_124}, "requests of each version"),
+        Field("popularity_source", "catalogue", "`catalogue`, or `interactions` where it knows no popularity"),
+        Field(
+            "level", _LEVEL, "CTR and hit rate with their standard errors, users as clusters; null where one is missing"
+        ),
+        Field(
+            "reference", {**_LEVEL, "users": 21_050, "windows": 12}, "the same of the windows before; null without any"
+        ),
+        Field("status", "ok", "`ok`, `alert` (both have fallen) or `insufficient_data`"),
+        *_JUDGED,
+        Field(
+            "popularity_offsets",
+            None,
+            "the events that stand for popularity, [first, next] of each partition; null: the catalogue's own",
+        ),
+    ),
+    "fairness-metrics": (
+        *_OF_WINDOW,
+        Field(
+            "groups",
+            {
+                "M": {
+                    "users": 901,
+                    "requests": 2_611,
+                    "ctr": 0.19,
+                    "hit_rate": 0.097,
+                    "satisfaction": 0.64,
+                    "reporting_users": 412,
+                }
+            },
+            "`M`, `F`, `other`, `unknown`, always all four; `reporting_users`: who said how satisfied they are",
+        ),
+        Field("satisfaction_ratio", 0.97, "mean of M / mean of F; null where it cannot be formed"),
+        Field("ci_low", 0.93, "its 95 % interval, users as clusters"),
+        Field("ci_high", 1.01, "its upper end"),
+        Field("status", "ok", "`ok`, `alert` or `insufficient_data`"),
+        *_JUDGED,
+    ),
     "canary-events": (
         Field(
             "event",
@@ -219,7 +314,7 @@ FIELDS: Mapping[str, tuple[Field, ...]] = {
             "`started`, `skipped`, `finished` or `failed`; a version that a gate refuses is `failed`",
         ),
         _AT,
-        Field("rule", "time", "`time`, `drift`, `manual`; `none`: skipped before any rule asks"),
+        Field("rule", "time", "`time`, `drift`, `alert`, `manual`; `none`: skipped before any rule asks"),
         Field("reason", "skipped: 12 new users of 50 and …", "why, with every number that decided"),
         Field("counts", {"users": 12, "interactions": 80, "events": 131}, _COUNTS),
         Field("thresholds", _THRESHOLDS, "what config.json said then"),
@@ -247,7 +342,7 @@ FIELDS: Mapping[str, tuple[Field, ...]] = {
     ),
 }
 
-NOT_WRITTEN = frozenset({"recommendation-quality", "feedback-loop-metrics", "fairness-metrics"})
+NOT_WRITTEN = frozenset[str]()
 """Topics that are made already and that no part of this version writes to."""
 
 LINES = (
@@ -267,6 +362,11 @@ _NOTES: Mapping[str, str] = {
     "movie-catalog": "A null value deletes the movie whose id is the message's key: it is recommended no more.",
     "recommendations": "Read it with `isolation.level=read_committed`: what an aborted transaction left behind is no answer.",
     "provenance": "Every field of the answer, byte for byte, and what made it. Read it with `isolation.level=read_committed`.",
+    "recommendation-quality": "One record for each answer of which feedback came before its window closed ([what that is](metrics.md)), once; written when the "
+    "shortest window closes. Read it with `isolation.level=read_committed`.",
+    "feedback-loop-metrics": "One record for each window and variant with answers, once; [what each figure is](metrics.md). Read it with "
+    "`isolation.level=read_committed`.",
+    "fairness-metrics": "Beside each record of `feedback-loop-metrics` one of the groups; [what each figure is](metrics.md).",
     "canary-events": "A worker tells when another configuration than the last one that a worker of its name told of comes into force, and once of "
     "each content of `config.json` that it does not take; beside the answers, so that nobody waits for it. The scheduler's verdicts "
     "(`event: verdict`) are records of another kind: [what they hold](canary.md#the-record).",

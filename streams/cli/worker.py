@@ -24,6 +24,7 @@ from streams.home import Home
 )
 @click.option("--child", hidden=True, help="The worker itself, under this claimed name.")
 @click.option("--scribe", hidden=True, type=int, help="The writer of the provenance CSV, with this lock.")
+@click.option("--windows", hidden=True, type=int, help="The writer of windows, with this lock.")
 @click.option("--turn", hidden=True, type=int, help="A child's line to its supervisor.")
 def worker(
     home: Home,
@@ -33,6 +34,7 @@ def worker(
     standby: bool,
     child: str | None,
     scribe: int | None,
+    windows: int | None,
     turn: int | None,
 ) -> None:
     """One stream worker, supervised. Start as many as there are partitions, on as many machines.
@@ -47,6 +49,11 @@ def worker(
 
     if scribe is not None:
         sys.exit(csv.run(home, bootstrap_servers))
+    if windows is not None:
+        from pipelines.windows import Closing, newest
+        from streams.agents.windows import run as write_windows
+
+        sys.exit(write_windows(home, bootstrap_servers, Closing, newest))
     if child is not None:
         sys.exit(run(home, bootstrap_servers, child, metrics_port or 0, Turn(turn)))
     sys.exit(supervise(home, bootstrap_servers, name, metrics_port, standby=standby))

@@ -177,3 +177,21 @@ def test_the_explanation_has_every_number():
         assert number in text
     assert "none yet" in explained(asked(0, last=None))
     assert "refused by a gate" in explained(asked(0, last=Last("v4", MADE, refused=True)))
+
+
+ALERT = "satisfaction of men over women 0.700 (0.600 to 0.800) [stable, 3600 s to 2026-11-02T12:00:00.000Z]"
+
+
+def test_an_alert_of_stable_asks_sooner_than_time():
+    found = asked(1, 0, 1, alerts=[ALERT])
+    assert (found.due, found.rule) == (True, "alert")
+    assert found.reason.startswith(f"due: {ALERT}; 0 new users of 50 and 1 new interactions of 100")
+
+
+@pytest.mark.parametrize(
+    ("days", "interactions", "rule"),
+    [(1 - 1 / 86_400, 1, RULE), (1, 0, RULE), (1, 1, Retraining(on_alert=False))],
+    ids=["a young version", "nothing new", "not wanted"],
+)
+def test_an_alert_alone_asks_for_nothing(days, interactions, rule):
+    assert not asked(days, 0, interactions, rule=rule, alerts=[ALERT]).due

@@ -207,3 +207,14 @@ def test_every_evidence_has_a_verdict_in_one_line_and_pass_means_every_bound_is_
         assert all(bounds.lower > -bounds.margin for bounds in found.metrics.values())
         assert percentage >= RELEASE.decides_from
     assert (found.outcome == "FAIL") == (found.phase in ("abort", "rollback"))
+
+
+@pytest.mark.parametrize("percentage", [1.0, 10.0])
+def test_an_alert_of_the_candidates_windows_holds_it_on_every_step(percentage):
+    found = decide(evidence(percentage=percentage, alerts=("CTR has fallen",)), RELEASE)
+    assert (found.outcome, found.phase, found.reason) == ("INCONCLUSIVE", "hold", "alert")
+    assert found.message == "HOLD: v2: CTR has fallen"
+
+
+def test_harm_comes_before_an_alert():
+    assert decide(evidence(canary=off("ctr", -0.08), alerts=("CTR has fallen",)), RELEASE).phase == "rollback"

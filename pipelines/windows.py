@@ -1,0 +1,314 @@
+"""One window from the topics: which messages it is made from, what they say, and the same again from a record's offsets.
+
+Reads; writes nothing and owns nothing. A window is computed when it closes, from Kafka, by the very function that recomputes it: what a crash
+interrupts is computed again, and no figure depends on who read what in which order.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from confluent_kafka import Message
+
+from models import wire
+from models.config import Applied, Metrics
+from models.errors import BadMessage, CanarecError
+from models.events import Feedback, Movie
+from models.measures.alerts import Level, Thresholds
+from models.measures.reports import Alert, Fairness, FeedbackLoop, MadeOf, Offsets, Quality, Report, in_force
+from models.measures.said import Said
+from models.measures.windows import Shelf, Shown, Span, Window, group, has_popularity
+from models.release.arms import Served
+from pipelines.times import Ends, Times
+from streams.clients import Cluster, messages, watermarks
+from streams.messages import Place, kafka_ms, offset, partition, topic
+
+ANSWERS, FEEDBACK, WATCHES, RATINGS = "provenance", "recommendation-feedback", "watch-events", "rating-events"
+PROFILES, CATALOGUE = "user-profiles", "movie-catalog"
+READ = (ANSWERS, FEEDBACK, WATCHES, RATINGS, PROFILES, CATALOGUE)
+LOOPS, FAIRNESS = "feedback-loop-metrics", "fairness-metrics"
+ALERT_TAIL = 50  # newest records of a topic: two variants, four lengths
+AT_ONCE = 10_000  # answers that are joined together
+QUALITIES = 2_000  # records in a transaction
+
+Ranges = Mapping[Place, tuple[int, int]]
+
+
+def thresholds(metrics: Metrics) -> Thresholds:
+    return Thresholds(metrics.ratio_min, metrics.ratio_max, metrics.group_users_min, metrics.fall)
+
+
+def span(metrics: Metrics, window_s: int, start_ms: int) -> Span:
+    return Span(window_s, start_ms, 1_000 * metrics.horizon_s, round(1_000 * metrics.lateness_s))
+
+
+class Standing:
+    """Profiles, catalogue and popularity as they stood at some offsets: folds that go on where they were."""
+
+    def __init__(self, reading: "_Reading") -> None:
+        self._reading = reading
+        self._positions: dict[Place, int] = {}
+        self.groups: dict[str, str] = {}
+        self.movies: dict[str, Movie] = {}
+        self._interactions: Counter[str] = Counter()
+        self._shelf: Shelf | None = None
+
+    def tables(self, offsets: Offsets) -> None:
+        """Takes profiles and catalogue up to these offsets. Of a key the newest message counts, by the broker's time."""
+        for key, value in self._newest(PROFILES, offsets).items():
+            profile = None if value is None else wire.profile(value)
+            found = None if profile is None else group(profile.gender)
+            if found is None:
+                self.groups.pop(key, None)
+            else:
+                self.groups[sys.intern(key)] = found
+        for key, value in self._newest(CATALOGUE, offsets).items():
+            self._shelf = None
+            if value is None:
+                self.movies.pop(key, None)
+            else:
+                self.movies[key] = wire.movie(value)
+
+    def shelf(self, popularity_offsets: Offsets | None) -> Shelf:
+        """The catalogue; with these events as its movies' popularity."""
+        if popularity_offsets is not None:
+            for message in self._reading.messages(self._ahead(popularity_offsets)):
+                try:
+                    named = msgspec.json.decode(message.value() or b"", type=_Watched)
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    continue  # a dead letter of the worker
+                self._interactions[str(named.movie_id)] += 1
+            self._shelf = None
+        self._shelf = self._shelf or Shelf(self.movies, None if popularity_offsets is None else self._interactions)
+        return self._shelf
+
+    def _newest(self, name: str, offsets: Offsets) -> dict[str, bytes | None]:
+        newest: dict[str, tuple[tuple[int, int, int], bytes | None]] = {}
+        parse = wire.profile if name == PROFILES else wire.movie
+        for message in self._reading.messages(self._ahead({name: offsets[name]})):
+            value, at = message.value(), (kafka_ms(message), partition(message), offset(message))
+            try:
+                if value is None:
+                    key = wire.key_id(message.key())
+                else:
+                    record = parse(value)
+                    key = record.movie_id if isinstance(record, Movie) else record.user_id
+            except BadMessage:
+                continue  # a dead letter of the worker
+            if key not in newest or newest[key][0] < at:
+                newest[key] = at, value
+        return {key: value for key, (_, value) in newest.items()}
+
+    def _ahead(self, offsets: Offsets) -> dict[Place, tuple[int, int]]:
+        ranges = self._reading.ranges(offsets)
+        ahead = {place: (self._positions.get(place, first), after) for place, (first, after) in ranges.items()}
+        self._positions.update({place: max(begin, after) for place, (begin, after) in ahead.items()})
+        return ahead
+
+
+class _Reading:
+    """The topics under the contract's names."""
+
+    def __init__(self, cluster: Cluster, applied: Applied) -> None:
+        self._cluster, self._applied = cluster, applied
+        self._limits = applied.config.events.limits()
+
+    def ranges(self, offsets: Offsets) -> dict[Place, tuple[int, int]]:
+        return {
+            (self._applied.topic(name), int(number)): (int(span[0]), int(span[1]))
+            for name, by_partition in offsets.items()
+            for number, span in by_partition.items()
+        }
+
+    def messages(self, ranges: Ranges) -> Iterator[Message]:
+        if any(first < after for first, after in ranges.values()):  # a consumer costs more than nothing to read
+            for batch in messages(self._cluster, ranges):
+                yield from batch
+
+    def feedback(self, offsets: Offsets) -> Iterator[tuple[int, Feedback]]:
+        for message in self.messages(self.ranges({FEEDBACK: offsets[FEEDBACK]})):
+            try:
+                yield kafka_ms(message), wire.feedback(message.value())
+            except BadMessage:
+                continue  # a dead letter of the worker
+
+    def watches(self, offsets: Offsets) -> Iterator[tuple[int, str, str]]:
+        for message in self.messages(self.ranges({WATCHES: offsets[WATCHES]})):
+            try:
+                watch = wire.watch(message.value(), kafka_ms(message), self._limits)
+            except BadMessage:
+                continue
+            yield kafka_ms(message), watch.user_id, watch.movie_id
+
+    def answers(self, ranges: Ranges) -> Iterator[list[Shown]]:
+        """Some at a time, in order within a partition."""
+        some: list[Shown] = []
+        for message in self.messages(ranges):
+            try:
+                served = msgspec.json.decode(message.value() or b"", type=Served)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue  # what others write there is not ours to judge
+            some.append(Shown(kafka_ms(message), partition(message), offset(message), served))
+            if len(some) >= AT_ONCE:
+                yield some
+                some = []
+        yield some
+
+
+class _Watched(msgspec.Struct):
+    """Of a watch or a rating, what counts as popularity."""
+
+    movie_id: str | int
+
+
+def fold(reading: _Reading, of: Span, made_of: MadeOf, standing: Standing) -> Window:
+    """The window from exactly these messages. `standing` must stand at or below them."""
+    standing.tables(made_of.offsets)
+    window = Window(of, standing.shelf(made_of.popularity_offsets), standing.groups)
+    window.said(reading.feedback(made_of.offsets))
+    earlier = reading.ranges({ANSWERS: made_of.hit_offsets[ANSWERS]})
+    # Only who was answered can follow an answer: an import of millions of watches is passed by.
+    asked = {one.served.user_id for some in reading.answers(earlier) for one in some}
+    if asked:
+        window.watched(watch for watch in reading.watches(made_of.hit_offsets) if watch[1] in asked)
+    for some in reading.answers(reading.ranges({ANSWERS: made_of.offsets[ANSWERS]})):
+        window.answered(some)
+    for some in reading.answers(earlier):
+        window.followed(some)
+    return window
+
+
+class Closing:
+    """The windows of an installation, as they close. Not for two threads at once."""
+
+    def __init__(self, cluster: Cluster, applied: Applied) -> None:
+        self._cluster, self._applied, self._times = cluster, applied, Times(cluster)
+        self._reading = _Reading(cluster, applied)
+        self._standing = Standing(self._reading)
+        self._places = self._times.places(applied.topic(name) for name in READ)
+        self._ends: Ends = {}
+        self.answers = [place for place in self._places if place[0] == applied.topic(ANSWERS)]
+
+    def next_answer(self, at_ms: int) -> int | None:
+        """When the first answer of that time or later was given; None where there is none yet."""
+        return self._times.first(at_ms, self.answers)
+
+    def made_of(self, of: Span) -> MadeOf | None:
+        """The messages that count in a window whose closing is past; None while a transaction stays open over some of them."""
+        ends = self._times.settled(self._places)
+        if ends is None:
+            return None
+        self._ends = ends
+        moments = (of.start_ms, of.end_ms, of.closes_ms, of.answers_from_ms, of.end_ms - of.horizon_ms)
+        start, end, closing, earlier, later = (self._times.at(at_ms, ends) for at_ms in moments)
+        beginning = dict.fromkeys(ends, 0)
+        offsets = {
+            **self._between(ANSWERS, start, end),
+            **self._between(FEEDBACK, start, closing),
+            **self._between(PROFILES, beginning, closing),
+            **self._between(CATALOGUE, beginning, closing),
+        }
+        hit_offsets = {**self._between(ANSWERS, earlier, later), **self._between(WATCHES, earlier, end)}
+        self._standing.tables(offsets)
+        popularity = None
+        if not has_popularity(self._standing.movies):
+            popularity = {
+                **self._between(WATCHES, beginning, closing),
+                **self._between(RATINGS, beginning, closing),
+            }
+        return MadeOf(offsets, hit_offsets, popularity)
+
+    def reports(self, of: Span, made_of: MadeOf, references: Mapping[str, Level | None]) -> list[Report]:
+        """The window's records, one pair for each variant."""
+        window = fold(self._reading, of, made_of, self._standing)
+        return window.records(made_of, thresholds(self._applied.config.metrics), references)
+
+    def quality(
+        self, of: Span, made_of: MadeOf, told: Mapping[Place, int]
+    ) -> Iterator[tuple[Place, int, list[Quality]]]:
+        """What became of the window's answers, from `told` on: place, the offset that is next then, records. Empty-handed places too."""
+        said = Said(of)
+        for at_ms, feedback in self._reading.feedback(made_of.offsets):
+            said.add(at_ms, feedback)
+        ranges = self._reading.ranges({ANSWERS: made_of.offsets[ANSWERS]})
+        for place, (first, after) in sorted(ranges.items()):
+            begin = max(first, told.get(place, 0))
+            found: list[Quality] = []
+            for some in self._reading.answers({place: (begin, after)} if begin < after else {}):
+                for one in some:
+                    if (quality := said.quality(one, place[0])) is not None:
+                        found.append(quality)
+                        if len(found) >= QUALITIES:
+                            yield place, one.offset + 1, found
+                            found = []
+            yield place, max(begin, after), found
+
+    def needed(self, at_ms: int) -> dict[Place, int]:
+        """The first offset of that time or later, of the topics that windows read by time; of what `made_of` has last found there."""
+        names = {self._applied.topic(name) for name in (ANSWERS, FEEDBACK, WATCHES)}
+        return self._times.at(at_ms, {place: end for place, end in self._ends.items() if place[0] in names})
+
+    def _between(self, name: str, first: Mapping[Place, int], after: Mapping[Place, int]) -> Offsets:
+        real = self._applied.topic(name)
+        return {name: {str(p): (min(first[t, p], after[t, p]), after[t, p]) for t, p in self._places if t == real}}
+
+
+def recompute(cluster: Cluster, applied: Applied, record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of feedback-loop-metrics or fairness-metrics again, from the offsets that it names and its own horizon and thresholds.
+
+    What the topics have dropped since, or compacted away, is missing in it. `level` stands for the windows before, which are not read.
+    """
+    loop = "requests" in record
+    told = msgspec.convert(record, FeedbackLoop) if loop else msgspec.convert(record, Fairness)
+    of = Span(told.window_s, _ms(told.window_start), round(1_000 * told.horizon_s), round(1_000 * told.lateness_s))
+    popularity = told.popularity_offsets if isinstance(told, FeedbackLoop) else None
+    reference = told.reference if isinstance(told, FeedbackLoop) else None
+    reading, made_of = _Reading(cluster, applied), MadeOf(told.offsets, told.hit_offsets, popularity)
+    window = fold(reading, of, made_of, Standing(reading))
+    for report in window.records(made_of, told.thresholds, {told.variant: reference}):
+        if report.loop.variant == told.variant:
+            return report.as_json()[0 if loop else 1]
+    raise CanarecError(f"{told.window_start}, {told.variant}: no answer at its offsets (any more)")
+
+
+def newest(cluster: Cluster, applied: Applied, name: str, at_most: int) -> Sequence[dict[str, Any]]:
+    """The last records of a topic, so many messages of each partition at most, oldest first."""
+    real, found, ranges = applied.topic(name), [], {}
+    consumer = cluster.consumer()
+    try:
+        if real not in consumer.list_topics(timeout=10).topics:
+            return []  # nobody has made it yet
+        for place in Times(cluster).places([real]):
+            low, high = watermarks(consumer, *place)
+            if low < high:
+                ranges[place] = (max(low, high - at_most), high)
+    finally:
+        consumer.close()
+    for batch in messages(cluster, ranges) if ranges else ():
+        for message in batch:
+            try:
+                record = msgspec.json.decode(message.value() or b"")
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue
+            found.append((kafka_ms(message), topic(message), partition(message), offset(message), record))
+    return [record for *_, record in sorted(found, key=lambda one: one[:4]) if isinstance(record, dict)]
+
+
+def standing_alerts(cluster: Cluster, applied: Applied, now_ms: int) -> list[Alert]:
+    """The alerts of the newest windows, of those that closed not long ago."""
+    records: list[FeedbackLoop | Fairness] = []
+    for name in (LOOPS, FAIRNESS):
+        for record in newest(cluster, applied, name, ALERT_TAIL):
+            try:
+                loop = name == LOOPS
+                records.append(msgspec.convert(record, FeedbackLoop) if loop else msgspec.convert(record, Fairness))
+            except msgspec.ValidationError:
+                continue  # somebody else's
+    return in_force(records, now_ms)
+
+
+def _ms(text: str) -> int:
+    return round(1_000 * datetime.fromisoformat(text).timestamp())

@@ -1,0 +1,363 @@
+"""Writes the windows: one process of an installation at a time, each record and each progress in one transaction.
+
+Computes nothing: what a window says is handed in (`Windows`). The owner is whoever has partition 0 of `feedback-loop-metrics` in the group
+`windows`; nobody reads that topic by it. All owners use one transactional id, so a new one ends what the last one left open, and a
+commit bears the group's generation. Nothing is kept aside:
+
+    committed offset   of answers, feedback and watches: the oldest that an open window still needs
+    its metadata       {"told": next, "windows": {"300": end}}: which answers recommendation-quality has told of, which windows are written
+
+Never believed alone: the newest records say the same (docs/decisions/0005).
+"""
+
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from models.config import Applied
+from models.errors import CanarecError
+from models.measures.alerts import Level, reference
+from models.measures.reports import Fairness, FeedbackLoop, MadeOf, Quality, Report
+from models.measures.windows import Span
+from streams.clients import Cluster
+from streams.clock import BrokerClock
+from streams.home import Home
+from streams.leave import leave
+from streams.messages import Place
+from streams.names import home_id
+from streams.transactions import Out, Transactions
+
+log = structlog.get_logger()
+
+LOOPS, FAIRNESS, QUALITY = "feedback-loop-metrics", "fairness-metrics", "recommendation-quality"
+OWNER = "owner"  # the transactional id's, whichever process it is
+SKEW_MS = 500  # between this clock and the brokers'
+LOOK_S = 0.25
+CONFIG_S = 2.0
+NICE = 10  # answers come first
+RETRY_S = 2.0  # a group that has thrown us out has told us so by then
+STABLE_S = 20.0
+BACK_MS = 86_400_000  # where nobody knows of any window, those of a day
+TAIL = 2_000  # of the windows' records
+FAIRNESS_TAIL = 50
+QUALITY_TAIL = 10
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Windows(Protocol):
+    """What windows say (`pipelines.windows.Closing`)."""
+
+    answers: list[Place]
+
+    def next_answer(self, at_ms: int) -> int | None: ...
+
+    def made_of(self, of: Span) -> MadeOf | None: ...
+
+    def reports(self, of: Span, made_of: MadeOf, references: Mapping[str, Level | None]) -> list[Report]: ...
+
+    def quality(
+        self, of: Span, made_of: MadeOf, told: Mapping[Place, int]
+    ) -> Iterator[tuple[Place, int, list[Quality]]]: ...
+
+    def needed(self, at_ms: int) -> dict[Place, int]: ...
+
+
+Newest = Callable[[Cluster, Applied, str, int], Sequence[dict[str, Any]]]
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far everything is written. `before`: of each length and variant the levels of its last windows."""
+
+    ends: dict[int, int] = field(default_factory=dict)  # of each length, in milliseconds
+    told: dict[Place, int] = field(default_factory=dict)
+    before: dict[tuple[int, str], deque[Level | None]] = field(default_factory=dict)
+    status: dict[tuple[str, int, str], str] = field(default_factory=dict)
+
+    def note(self, place: Place) -> str:
+        """What stands beside the committed offset of a partition of answers."""
+        windows = {str(length): end for length, end in self.ends.items()}
+        return msgspec.json.encode({"told": self.told.get(place, 0), "windows": windows}).decode()
+
+    def read(self, place: Place, note: str) -> None:
+        """The inverse; what is further already stays."""
+        try:
+            found = msgspec.json.decode(note or "{}", type=_Note)
+        except msgspec.DecodeError:
+            return
+        self.told[place] = max(self.told.get(place, 0), found.told)
+        for length, end in found.windows.items():
+            self.ends[int(length)] = max(self.ends.get(int(length), 0), end)
+
+    def add(self, loop: FeedbackLoop, windows: int) -> bool:
+        """A window that is written. True: an alert begins or ends with it."""
+        end_ms = round(1_000 * datetime.fromisoformat(loop.window_end).timestamp())
+        self.ends[loop.window_s] = max(self.ends.get(loop.window_s, 0), end_ms)
+        levels = self.before.setdefault((loop.window_s, loop.variant), deque())
+        levels.append(loop.level)
+        while len(levels) > windows:
+            levels.popleft()
+        return self.judged("feedback loop", loop)
+
+    def judged(self, what: str, record: FeedbackLoop | Fairness) -> bool:
+        """Takes the record's status; whether it became an alert, or is none any more."""
+        of = (what, record.window_s, record.variant)
+        before, self.status[of] = self.status.get(of, "ok"), record.status
+        return before != record.status and "alert" in (before, record.status)
+
+    def reference(self, window_s: int, variant: str) -> Level | None:
+        return reference(self.before.get((window_s, variant), ()))
+
+
+class _Note(msgspec.Struct):
+    told: int = 0
+    windows: dict[str, int] = {}
+
+
+def run(home: Home, bootstrap_servers: str, windows: Callable[[Cluster, Applied], Windows], newest: Newest) -> int:
+    """Writes until SIGTERM; the exit code."""
+    ending = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ending.set())
+    os.nice(NICE)
+    cluster = home.cluster(bootstrap_servers)
+    home.workers.mkdir(parents=True, exist_ok=True)
+    name = home_id(
+        home.workers / "home-id"
+    )  # one writer a home, by its lock: a static member, whose place waits for it
+    Writing(cluster, home.load, partial(windows, cluster), partial(newest, cluster), ending, name).run()
+    return 0
+
+
+class Writing:
+    """The process: waits for its turn, then writes each window when it closes, until the end."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        load: Callable[[], Applied],
+        windows: Callable[[Applied], Windows],
+        newest: Callable[[Applied, str, int], Sequence[dict[str, Any]]],
+        ending: threading.Event,
+        name: str,
+    ) -> None:
+        self._cluster, self._load, self._windows, self._newest = cluster, load, windows, newest
+        self._ending, self._name = ending, name
+        self._clock = BrokerClock()
+        self._owner = False
+        self._generation: Any = None
+
+    def run(self) -> None:
+        """Whatever fails is done again: Kafka has everything."""
+        applied = self._load()
+        consumer = self._consumer(applied)
+        try:
+            while not self._ending.is_set():
+                consumer.poll(LOOK_S)
+                if self._owner:
+                    try:
+                        self._own(consumer)
+                    except (CanarecError, KafkaException, TimeoutError, BufferError) as error:
+                        log.warning("windows wait", error=str(error))
+                        self._pause(consumer, RETRY_S)
+        finally:
+            member_id = consumer.memberid()
+            consumer.close()
+            if member_id:
+                leave(self._cluster, applied.group("windows"), member_id)
+
+    def _consumer(self, applied: Applied) -> Consumer:
+        consumer = self._cluster.consumer(
+            group_id=applied.group("windows"),
+            group_instance_id=self._name,
+            client_id=self._name,
+            session_timeout_ms=6_000,
+            heartbeat_interval_ms=500,
+            max_poll_interval_ms=900_000,  # a window of an hour may take minutes
+            partition_assignment_strategy="range",
+        )
+        consumer.subscribe(
+            [applied.topic(LOOPS)], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
+        )
+        return consumer
+
+    def _assigned(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        self._generation = consumer.consumer_group_metadata()
+        consumer.assign(places)
+        if places:
+            consumer.pause(places)  # the group is for the turn only
+        self._owner = any(place.partition == 0 for place in places)
+        log.info("windows: " + ("at work" if self._owner else "standing by"))
+
+    def _revoked(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        self._owner = False
+
+    def _pause(self, consumer: Consumer, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not self._ending.is_set():
+            consumer.poll(0.1)
+
+    # -- the owner --------------------------------------------------------------------------------
+
+    def _own(self, consumer: Consumer) -> None:
+        """One stretch of ownership, with one configuration."""
+        applied = self._load()
+        outputs = [applied.topic(name) for name in (LOOPS, FAIRNESS, QUALITY)]
+        transactions = Transactions(self._cluster, applied.group("windows"), OWNER, 1, outputs, self._clock)
+        transactions.ensure()  # what a predecessor left open is ended
+        windows = self._windows(applied)
+        progress = self._progress(consumer, applied, windows)
+        writer = Writer(applied, windows, transactions, progress, lambda: self._generation)
+        looked = time.monotonic()
+        while self._owner and not self._ending.is_set():
+            if writer.write(self._clock.now_ms() - SKEW_MS):
+                consumer.poll(0)
+            else:
+                consumer.poll(LOOK_S)
+            if time.monotonic() - looked > CONFIG_S:
+                looked = time.monotonic()
+                if _of_windows(self._load()) != _of_windows(applied):
+                    return
+
+    def _progress(self, consumer: Consumer, applied: Applied, windows: Windows) -> Progress:
+        """From the committed offsets' metadata and from the newest records, whichever is further."""
+        progress = Progress()
+        for record in self._newest(applied, LOOPS, TAIL):
+            try:
+                progress.add(msgspec.convert(record, FeedbackLoop), applied.config.metrics.fall_windows)
+            except (msgspec.ValidationError, ValueError):
+                continue  # somebody else's
+        for record in self._newest(applied, FAIRNESS, FAIRNESS_TAIL):
+            try:
+                progress.judged("fairness", msgspec.convert(record, Fairness))
+            except msgspec.ValidationError:
+                continue
+        for record in self._newest(applied, QUALITY, QUALITY_TAIL):
+            try:
+                told = msgspec.convert(record, Quality).source
+            except msgspec.ValidationError:
+                continue
+            place = (told.topic, told.partition)
+            progress.told[place] = max(progress.told.get(place, 0), told.offset + 1)
+        for committed in _committed(consumer, windows.answers):
+            progress.read((committed.topic, committed.partition), committed.metadata or "")
+        return progress
+
+
+def _of_windows(applied: Applied) -> tuple[Any, ...]:
+    """What of a configuration windows depend on."""
+    return applied.config.metrics, applied.config.events, applied.config.topics
+
+
+def _committed(consumer: Consumer, places: Sequence[Place]) -> list[TopicPartition]:
+    until = time.monotonic() + STABLE_S
+    while True:
+        try:
+            found: list[TopicPartition] = consumer.committed([TopicPartition(*place) for place in places], timeout=5)
+            for one in found:
+                if one.error:
+                    raise KafkaException(one.error)
+            return found
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNSTABLE_OFFSET_COMMIT or time.monotonic() > until:
+                raise
+            time.sleep(0.1)
+
+
+class Writer:
+    """Writes what is due. Any error: nobody knows what was committed; begin anew from the topics."""
+
+    def __init__(
+        self,
+        applied: Applied,
+        windows: Windows,
+        transactions: Transactions,
+        progress: Progress,
+        generation: Callable[[], Any],
+    ) -> None:
+        self._applied, self._windows, self._transactions = applied, windows, transactions
+        self._progress, self._generation = progress, generation
+        self._metrics = applied.config.metrics
+
+    def write(self, until_ms: int) -> bool:
+        """The window that closes next, if it has closed at `until_ms`. False: none was written."""
+        of = self._due(until_ms)
+        made_of = None if of is None else self._windows.made_of(of)
+        if of is None or made_of is None:
+            return False
+        if of.window_s == self._metrics.windows_s[0]:
+            for place, after, found in self._windows.quality(of, made_of, self._progress.told):
+                self._progress.told[place] = after
+                if found:
+                    self._commit(of, [self._quality(one) for one in found])
+        references = {v: self._progress.reference(of.window_s, v) for v in ("stable", "canary")}
+        reports = self._windows.reports(of, made_of, references)
+        told = [one for report in reports for one in self._changes(report)]
+        self._progress.ends[of.window_s] = of.end_ms
+        self._commit(of, [out for report in reports for out in self._outs(report)])
+        for event, fields in told:
+            log.warning(event, window_s=of.window_s, **fields)
+        return True
+
+    def _due(self, until_ms: int) -> Span | None:
+        """The window with answers that closes first; passes by those without."""
+        while True:
+            of = min((self._next(length, until_ms) for length in self._metrics.windows_s), key=lambda s: s.closes_ms)
+            if of.closes_ms > until_ms:
+                return None
+            answered_ms = self._windows.next_answer(of.answers_from_ms)
+            if answered_ms is not None and answered_ms < of.end_ms:
+                return of
+            closed_ms = (
+                until_ms - of.lateness_ms if answered_ms is None else min(answered_ms, until_ms - of.lateness_ms)
+            )
+            self._progress.ends[of.window_s] = max(of.end_ms, _floor(closed_ms, of.window_s))
+
+    def _next(self, length: int, until_ms: int) -> Span:
+        if length not in self._progress.ends:
+            first_ms = self._windows.next_answer(until_ms - BACK_MS)
+            self._progress.ends[length] = _floor(until_ms if first_ms is None else first_ms, length)
+        start_ms = _floor(self._progress.ends[length], length)
+        return Span(length, start_ms, 1_000 * self._metrics.horizon_s, round(1_000 * self._metrics.lateness_s))
+
+    def _commit(self, of: Span, outputs: list[Out]) -> None:
+        oldest_ms = min(self._progress.ends.get(length, of.start_ms) for length in self._metrics.windows_s)
+        ends = self._windows.needed(oldest_ms - of.horizon_ms)
+        notes = {place: self._progress.note(place) for place in self._windows.answers}
+        self._transactions.commit(ends, outputs, self._generation(), notes)
+
+    def _outs(self, report: Report) -> Iterator[Out]:
+        key = report.loop.variant.encode()
+        yield Out(self._applied.topic(LOOPS), _encode(report.loop), key)
+        yield Out(self._applied.topic(FAIRNESS), _encode(report.fairness), key)
+
+    def _quality(self, found: Quality) -> Out:
+        return Out(self._applied.topic(QUALITY), _encode(found), found.user_id.encode())
+
+    def _changes(self, report: Report) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Takes a report into the progress; alerts that begin or end with it."""
+        loop, fairness = report
+        figures = {
+            "feedback loop": {"ctr": loop.ctr, "hit_rate": loop.hit_rate},
+            "fairness": {"ratio": fairness.satisfaction_ratio, "low": fairness.ci_low, "high": fairness.ci_high},
+        }
+        begun = self._progress.add(loop, self._metrics.fall_windows), self._progress.judged("fairness", fairness)
+        for (what, fields), changed, status in zip(figures.items(), begun, (loop.status, fairness.status), strict=True):
+            if changed:
+                word = "alert" if status == "alert" else "alert is over"
+                yield f"{what} {word}", {"variant": loop.variant, "window_end": loop.window_end, **fields}
+
+
+def _floor(at_ms: int, length: int) -> int:
+    return at_ms // (1_000 * length) * (1_000 * length)

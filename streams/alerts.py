@@ -1,0 +1,75 @@
+"""What the newest windows say, as gauges: every worker shows them, whoever of the installation writes the two topics."""
+
+from typing import TypeVar
+
+import msgspec
+from confluent_kafka import Message
+from prometheus_client import Gauge
+
+from models.config import Applied
+from models.measures.reports import Fairness, FeedbackLoop
+from streams import metrics
+from streams.messages import Place
+from streams.tail import Followed, Tail
+
+LOOPS, FAIRNESS = "feedback-loop-metrics", "fairness-metrics"
+NEWEST = 40  # messages from before the start: two variants, four lengths
+
+Record = TypeVar("Record", FeedbackLoop, Fairness)
+
+
+def followed(applied: Applied) -> dict[str, Followed]:
+    """The topics, for a reader that follows others, too."""
+    return {
+        applied.topic(LOOPS): Followed(lambda messages: _parsed(messages, FeedbackLoop), _show_loops),
+        applied.topic(FAIRNESS): Followed(lambda messages: _parsed(messages, Fairness), _show_fairness),
+    }
+
+
+def starts(tail: Tail, applied: Applied) -> dict[Place, int]:
+    """A few records before the end of each."""
+    names = {applied.topic(LOOPS), applied.topic(FAIRNESS)}
+    ends = tail.ends([place for place in tail.places if place[0] in names]).get(30)
+    return {place: max(0, end - NEWEST) for place, end in ends.items()}
+
+
+def _parsed(messages: list[Message], kind: type[Record]) -> list[Record]:
+    found: list[Record] = []
+    for message in messages:
+        try:
+            found.append(msgspec.json.decode(message.value() or b"", type=kind))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue  # what others write there is not ours to show
+    return found
+
+
+def _show_loops(records: list[FeedbackLoop]) -> None:
+    for record in records:
+        of = (str(record.window_s), record.variant)
+        metrics.WINDOW_REQUESTS.labels(*of).set(record.requests)
+        for gauge, value in (
+            (metrics.WINDOW_CTR, record.ctr),
+            (metrics.WINDOW_HIT_RATE, record.hit_rate),
+            (metrics.WINDOW_COVERAGE, record.coverage),
+            (metrics.WINDOW_GINI, record.exposure_gini),
+            (metrics.WINDOW_POPULARITY, record.mean_popularity),
+            (metrics.WINDOW_GENRES, record.genres_per_list),
+        ):
+            _set(gauge, of, value)
+        metrics.LOOP_ALERT.labels(*of).set(record.status == "alert")
+
+
+def _show_fairness(records: list[Fairness]) -> None:
+    for record in records:
+        of = (str(record.window_s), record.variant)
+        for side, value in (
+            ("value", record.satisfaction_ratio),
+            ("low", record.ci_low),
+            ("high", record.ci_high),
+        ):
+            _set(metrics.WINDOW_RATIO, (*of, side), value)
+        metrics.FAIRNESS_ALERT.labels(*of).set(record.status == "alert")
+
+
+def _set(gauge: Gauge, labels: tuple[str, ...], value: float | None) -> None:
+    gauge.labels(*labels).set(float("nan") if value is None else value)

@@ -1,0 +1,204 @@
+"""The windows of a real Kafka: each record once and equal to its recomputation, whatever kills their writer."""
+
+import json
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+
+import pytest
+from confluent_kafka.admin import NewTopic
+
+from models.topics import TOPICS
+from pipelines import windows
+from streams import scribe
+from streams.clients import messages, whole
+from streams.home import Home
+from streams.worker import child_command
+
+PATIENCE_S = 60
+TOPICS_USED = (*windows.READ, windows.LOOPS, windows.FAIRNESS, "recommendation-quality")
+USERS = 30
+GROUPS = ("M", "F", None)
+
+
+class Windows:
+    """Topics of one's own, a home, traffic, and the writers of windows."""
+
+    def __init__(self, servers, prefix, folder):
+        self.home, self._servers = Home(folder), servers
+        self.topics = {name: prefix + name for name in TOPICS_USED}
+        folder.mkdir(exist_ok=True)
+        self.configure()
+        self.applied = self.home.load()
+        self.cluster = self.home.cluster(servers)
+        self.admin = self.cluster.admin()
+        made = [
+            NewTopic(self.topics[n], min(2, TOPICS[n].partitions), config=TOPICS[n].settings()) for n in TOPICS_USED
+        ]
+        for future in self.admin.create_topics(made).values():
+            future.result(30)
+        self.producer = self.cluster.producer(linger_ms=1)
+        self.answering = self.cluster.producer(transactional_id=prefix, linger_ms=1)
+        self.answering.init_transactions(30)
+        self.writers, self.answers, self.said = [], [], []
+
+    def configure(self, **metrics):
+        metrics = {"windows_s": [1, 3], "horizon_s": 1, "lateness_s": 0.5, "group_users_min": 5, **metrics}
+        prefix = self.topics["provenance"].removesuffix("provenance")
+        settings = {"topics": self.topics, "group_prefix": prefix + "c", "metrics": metrics}
+        self.home.config.write_text(json.dumps(settings))
+
+    def publish(self, name, value, key=None):
+        self.producer.produce(self.topics[name], None if value is None else json.dumps(value), key)
+
+    def publish_world(self, *, popularity=None):
+        for number in range(12):
+            movie = {"movie_id": f"m{number}", "title": "T", "genres": ["Even" if number % 2 else "Odd"]}
+            self.publish(
+                "movie-catalog", movie | ({} if popularity is None else {"popularity": popularity}), f"m{number}"
+            )
+        for user in range(USERS):
+            if GROUPS[user % 3]:
+                self.publish("user-profiles", {"user_id": f"u{user}", "gender": GROUPS[user % 3]}, f"u{user}")
+        assert self.producer.flush(30) == 0
+
+    def answer(self, count, rng, *, commit=True):
+        """So many answers in one transaction; some are followed by feedback and watches."""
+        self.answering.begin_transaction()
+        told = []
+        for _ in range(count):
+            number = len(self.answers) + len(told)
+            user, movies = f"u{rng.randrange(USERS)}", rng.sample([f"m{n}" for n in range(12)], 4)
+            variant = rng.choice(["stable", "stable", "canary"])
+            told.append((f"r{number}" if commit else f"aborted{number}", user, movies, variant))
+            record = {
+                "request_id": told[-1][0], "user_id": user, "status": "ok", "recommendations": movies, "scores": [1] * 4,
+                "model_version": "v1" if variant == "stable" else "v2", "variant": variant, "latency_ms": 3,
+            }  # fmt: skip
+            self.answering.produce(self.topics["provenance"], json.dumps(record), user)
+        (self.answering.commit_transaction if commit else self.answering.abort_transaction)(30)
+        if not commit:
+            return
+        self.answers += told
+        for request_id, user, movies, _ in told:
+            if rng.random() < 0.5:
+                self.said.append(request_id)
+                satisfaction = round(rng.random(), 3)
+                selected = movies[0] if rng.random() < 0.6 else None
+                self.publish(
+                    "recommendation-feedback",
+                    {"request_id": request_id, "selected": selected, "satisfaction": satisfaction},
+                )
+            if rng.random() < 0.3:
+                watch = {"user_id": user, "movie_id": movies[1], "minute": 5, "timestamp": time.time()}
+                self.publish("watch-events", watch, user)
+        self.producer.flush(30)
+
+    def begin(self, home=None):
+        """Another home's writer, as its supervisor keeps it."""
+        command = child_command("worker", self.home, self._servers)
+        folder = self.home.windows if home is None else home
+        self.writers.append(scribe.Scribe(folder, command, option="--windows", what="windows", backoff_s=0, grace_s=3))
+        return self.writers[-1]
+
+    def look(self):
+        for writer in self.writers:
+            writer.look()
+
+    def records(self, name):
+        reader = self.cluster.consumer()
+        try:
+            ranges = whole(reader, [self.topics[name]])
+        finally:
+            reader.close()
+        return [json.loads(m.value()) for some in messages(self.cluster, ranges) for m in some]
+
+    def wait(self, condition, what, seconds=PATIENCE_S):
+        until = time.monotonic() + seconds
+        while not (found := condition()):
+            assert time.monotonic() < until, f"waited {seconds} s for {what}"
+            self.look()
+            time.sleep(0.1)
+        return found
+
+    def wait_for_all(self):
+        """Until every answer is in a window of each length."""
+        total = 2 * len(self.answers)
+        return self.wait(
+            lambda: sum(r["requests"] for r in self.records(windows.LOOPS)) >= total and self.records(windows.LOOPS),
+            f"windows with {total} requests",
+        )
+
+    def stop(self):
+        for writer in self.writers:
+            writer.stop()
+        with suppress(Exception):
+            for future in self.admin.delete_topics(list(self.topics.values())).values():
+                future.result(30)
+
+
+@pytest.fixture
+def made(kafka, unique, tmp_path):
+    made = Windows(kafka, unique, tmp_path / "home")
+    yield made
+    made.stop()
+
+
+def check(made):
+    """Each record once, equal to its recomputation; all answers in the windows of each length; quality once for each feedback."""
+    loops, fairness = made.records(windows.LOOPS), made.records(windows.FAIRNESS)
+    for records in (loops, fairness):
+        times = Counter((r["window_s"], r["window_start"], r["variant"]) for r in records)
+        assert set(times.values()) == {1}
+        for record in records:
+            assert windows.recompute(made.cluster, made.applied, record) == record
+    for length in (1, 3):
+        mine = [r for r in loops if r["window_s"] == length]
+        assert sum(r["requests"] for r in mine) == len(made.answers)
+        for variant in ("stable", "canary"):
+            assert sum(r["requests"] for r in mine if r["variant"] == variant) == sum(
+                a[3] == variant for a in made.answers
+            )
+    quality = made.records("recommendation-quality")
+    assert Counter(q["request_id"] for q in quality) == Counter(made.said)
+    shortest = [r for r in loops if r["window_s"] == 1]
+    assert sum(r["selections"] for r in shortest) == sum(q["selected"] is not None for q in quality)
+    return loops
+
+
+def test_each_window_is_written_once_and_can_be_computed_again_through_kills(made):
+    rng = random.Random(8)
+    made.publish_world()
+    made.begin()
+    made.begin(made.home.artifacts / "another")  # another machine's, which stands by
+    stopped = threading.Event()
+
+    def traffic():
+        while not stopped.is_set():
+            made.answer(rng.randrange(1, 12), rng, commit=rng.random() < 0.9)
+            stopped.wait(rng.random() * 0.15)
+
+    thread = threading.Thread(target=traffic)
+    thread.start()
+    try:
+        made.wait(lambda: made.records(windows.LOOPS), "the first window")
+        for _ in range(4):
+            until = time.monotonic() + rng.uniform(0.3, 2.5)
+            while time.monotonic() < until:
+                made.look()
+                time.sleep(0.02)
+            for writer in made.writers:
+                if writer.process is not None and rng.random() < 0.8:
+                    with suppress(ProcessLookupError):
+                        os.kill(writer.process.pid, signal.SIGKILL)
+    finally:
+        stopped.set()
+        thread.join()
+    made.wait_for_all()
+    loops = check(made)
+    assert any(r["hits"] for r in loops)
+    assert {r["popularity_source"] for r in loops} == {"interactions"}
