@@ -53,6 +53,7 @@ bench-all: bench ## also growth, two million requests, catching up, histories, a
 	$(BIN)/python -m tests.bench.growth
 	$(BIN)/python -m tests.bench.soak
 	$(BIN)/python -m tests.bench.reload
+	$(BIN)/python -m tests.bench.api
 	$(BIN)/python -m tests.bench.backfill
 	$(BIN)/python -m tests.bench.archive
 	$(BIN)/python -m tests.bench.provenance

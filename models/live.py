@@ -33,7 +33,7 @@ RECENT = 5_000  # answers that a user is looked up in
 LATENCIES = 10_000  # of an arm, the newest
 SHOWN, TITLES, LINES = 12, 6, 30  # answers, movies of each, lines of a history
 RATE_S = 10
-_OF_WORKERS = "configuration_applied"
+_OF_WORKERS, _SHADOW = "configuration_applied", "shadow"
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -123,7 +123,8 @@ class Live:
             applied = msgspec.convert(event, _Applied)
         except msgspec.ValidationError:
             return
-        self._releases.append(_release(event, at_ms))
+        if applied.event != _SHADOW:  # told every minute
+            self._releases.append(_release(event, at_ms))
         if applied.event != _OF_WORKERS or applied.to is None:
             return
         before, self._split = self._split, applied.to

@@ -176,7 +176,7 @@ class Gateway:
             value = message.value() or b""
             try:
                 request_id = _about(value).request_id
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 continue  # what others write there is not ours to judge
             if request_id in self._waiting:
                 found.append((str(request_id), value))

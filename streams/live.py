@@ -125,7 +125,7 @@ class Followers:
             found = []
             for message in messages:
                 # what others write there is not ours to judge, and what is refused is a dead letter of the worker
-                with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, BadMessage):
+                with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadMessage):
                     at = (kafka_ms(message), rank, partition(message), offset(message))
                     found.append((at, parse(message)))
             return found

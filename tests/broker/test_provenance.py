@@ -67,6 +67,19 @@ def test_an_answer_is_made_again(shop, user, capsys):
     assert f"{record['request_id']}: the same: 20 movies" in capsys.readouterr().out
 
 
+def test_a_record_is_explained_and_a_replay_is_for_programs_too(shop, capsys):
+    record = shop.ask("u6", n=3)
+    assert run(shop, "show", record["request_id"], "--explain", "--json") == 0
+    because = json.loads(capsys.readouterr().out)["because"]
+    assert list(because) == record["recommendations"]
+    assert all(because.values())
+    assert run(shop, "show", record["request_id"], "--explain") == 0
+    assert "because of" in capsys.readouterr().out
+    assert run(shop, "replay", record["request_id"], "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["same"], told["recommendations"], told["differences"]) == (True, record["recommendations"], [])
+
+
 def test_a_record_whose_list_was_altered_is_found_in_the_csv_of_another_home(shop, tmp_path, capsys):
     for folder in ("configs", "catalogs", "models"):
         shutil.copytree(shop.home.artifacts / folder, tmp_path / "artifacts" / folder)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,16 +97,22 @@ def test_what_it_suggests_works_as_it_stands(up: Up) -> None:
     answered = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=60, check=False)
     assert answered.returncode == 0, answered.stderr
     assert answered.stdout.startswith("user 42: ")
+    page = up.said().partition("gateway and live page: ")[2].split()[0]
+    with urllib.request.urlopen(f"{page}recommend/42?n=3", timeout=30) as answer:
+        assert len(answer.read().split(b",")) == 3
+    with urllib.request.urlopen(page, timeout=30) as answer:
+        assert b"<title>canarec</title>" in answer.read()
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0, up.said()
 
 
-def test_a_metrics_port_that_is_taken_is_said_before_anything_is_started(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--metrics-port", "--api-port"])
+def test_a_port_that_is_taken_is_said_before_anything_is_started(tmp_path: Path, option: str) -> None:
     up = Up(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        assert up.start("--metrics-port", str(port)).wait(60) == 1
-    assert up.said() == f"canarec: --metrics-port {port}: Address already in use; 0 takes any free one\n"
+        assert up.start(option, str(port)).wait(60) == 1
+    assert up.said() == f"canarec: {option} {port}: Address already in use; 0 takes any free one\n"
     assert not (tmp_path / "artifacts" / "kafka").exists()
 
 
