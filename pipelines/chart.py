@@ -175,8 +175,8 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     >>> ticks(0, 87), ticks(-0.3, 0.7)
     ([0.0, 20.0, 40.0, 60.0, 80.0, 100.0], [-0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8])
     """
-    if not high > low:
-        high = low + 1
+    if high - low <= 1e-9 * max(1.0, abs(low), abs(high)):  # one point
+        high = low + max(1.0, abs(low))
     raw = (high - low) / most
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= raw * (1 - 1e-9))

@@ -74,9 +74,10 @@ class Catalogue:
             return self
         return Catalogue.of([Movie(movie_id, movie_id, ()) for movie_id in movies])
 
-    def places(self, movies: Sequence[str]) -> I32:
+    def places(self, movies: Sequence[str] | pa.ChunkedArray) -> I32:
         """Of each movie its place here, −1 where there is none."""
-        found = pc.index_in(pa.array(movies, pa.string()), value_set=pa.array(self.movies, pa.string()))
+        texts = movies if isinstance(movies, pa.ChunkedArray) else pa.array(movies, pa.string())
+        found = pc.index_in(texts, value_set=pa.array(self.movies, pa.string()))
         return found.fill_null(-1).to_numpy().astype(np.int32)  # type: ignore[no-any-return]
 
 
@@ -223,9 +224,9 @@ def _answers(folder: Path, window: Window, catalogue: Catalogue, profiles: pa.Ta
             except (pa.ArrowException, OSError) as error:
                 raise parquet.damaged(path, error) from error
         served = window.holds(rows["served_at"].cast(pa.int64()).to_numpy())
-        rows = rows.filter(pa.array(served) & pc.greater(pc.list_value_length(rows["recommendations"]), 0))
-        rows = rows.filter(pc.is_valid(rows["user_id"]))
-        place = catalogue.places(pc.list_flatten(rows["recommendations"]).to_pylist())
+        filled = pc.greater(pc.list_value_length(rows["recommendations"]), 0)
+        rows = rows.filter(pc.and_(pc.and_(pa.array(served), filled), pc.is_valid(rows["user_id"])))
+        place = catalogue.places(pc.list_flatten(rows["recommendations"]))
         owners.append(np.array(users.indices(rows["user_id"].to_pylist()), np.int32))
         lengths.append(pc.list_value_length(rows["recommendations"]).to_numpy().astype(np.int64))
         entries.append(place)

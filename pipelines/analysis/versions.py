@@ -32,6 +32,8 @@ def compare(observed: Observed, first: Model, second: Model) -> Figures:
     """
     dataset = observed.dataset
     unseen = np.zeros(len(dataset), np.bool_) if observed.unseen is None else observed.unseen
+    if unseen.all():  # of another life of the topics: what the versions were trained on is not here
+        unseen = np.zeros_like(unseen)
     matrices = [_served(observed, model, ~unseen) for model in (first, second)]
     known = np.all([(matrix >= 0).any(axis=1) for matrix in matrices], axis=0)
     for matrix in matrices:
