@@ -28,7 +28,6 @@ class Commands(click.Group):
     lazy: ClassVar = {
         "analyze": "feedback loop and fairness, as numbers and a page",
         "api": "HTTP in front of the topics, and the live page",
-        "analyze": "feedback loop and fairness, as numbers and a page",
         "broker": "just the embedded Apache Kafka",
         "canary": "how the split stands, and its changes",
         "config": "what is wrong with config.json",
