@@ -20,6 +20,7 @@ function make(name, given = {}, ...children) {
 const fill = (id, ...children) => $(id).replaceChildren(...children);
 
 const count = (value) => value === null || value === undefined ? "–" : value.toLocaleString("en");
+const percent = (value) => `${Number(value.toFixed(2))} %`;
 const share = (value) => value === null || value === undefined ? "–" : `${(100 * value).toFixed(1)} %`;
 const fixed = (value, digits = 3) => value === null || value === undefined ? "–" : value.toFixed(digits);
 const signed = (value) => value === null || value === undefined ? "–" : `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
@@ -46,17 +47,17 @@ const show = {
   split(split) {
     if (!split) return;
     const percentage = split.candidate ? split.percentage : 0;
-    const bar = make("div", { class: "bar", role: "img", "aria-label": `${100 - percentage} % ${split.stable}, ${percentage} % ${split.candidate ?? "no candidate"}` });
+    const bar = make("div", { class: "bar", role: "img", "aria-label": `${percent(100 - percentage)} ${split.stable}, ${percent(percentage)} ${split.candidate ?? "no candidate"}` });
     for (const [name, version, part] of [["stable", split.stable, 100 - percentage], ["canary", split.candidate, percentage]]) {
       if (!version) continue;
-      const piece = make("span", { class: part ? name : `${name} nobody` }, part >= 12 ? `${version} ${part} %` : "");
+      const piece = make("span", { class: part ? name : `${name} nobody` }, part >= 12 ? `${version} ${percent(part)}` : "");
       piece.style.flexGrow = part;
       piece.style.flexBasis = "0";
       bar.append(piece);
     }
     fill("split", bar, make("p", {}, `${PHASES[split.phase] ?? split.phase}: `,
-      make("strong", { class: "is-stable" }, split.stable), ` answers ${100 - percentage} %`,
-      ...(split.candidate ? [", ", make("strong", { class: "is-canary" }, split.candidate), ` ${percentage} %`] : []),
+      make("strong", { class: "is-stable" }, split.stable), ` answers ${percent(100 - percentage)}`,
+      ...(split.candidate ? [", ", make("strong", { class: "is-canary" }, split.candidate), ` ${percent(percentage)}`] : []),
       ", since ", time(split.since_ms)),
       make("p", { class: "about" }, [`config ${String(split.config_sha256).slice(0, 12)}`,
         split.previous ? `before it ${split.previous}` : null, split.rolled_back ? `rolled back ${split.rolled_back}` : null]
@@ -135,7 +136,7 @@ const show = {
 };
 
 function change(event) {
-  const side = (split) => split ? `${split.stable} / ${split.candidate ?? "–"} ${split.percentage} %` : "–";
+  const side = (split) => split ? `${split.stable} / ${split.candidate ?? "–"} ${typeof split.percentage === "number" ? percent(split.percentage) : "–"}` : "–";
   return event.from || event.to ? `${side(event.from)} → ${side(event.to)}` : "";
 }
 
