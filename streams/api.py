@@ -49,7 +49,7 @@ MOST_PAGES = 50
 TELL_EVERY_S = 1.0
 STILL_THERE_S = 15.0
 OF_A_USER = 20
-DRAIN_S = 2.5
+DRAIN_S = 2.0
 NOT_FOUND = 4  # exit code of `canarec provenance`
 RETRY = {"Retry-After": "1"}
 
@@ -133,7 +133,7 @@ class Api:
         headers = {**named, **_about(answer)}
         if wants_json(request):
             return web.Response(body=value, content_type="application/json", charset="utf-8", headers=headers)
-        return web.Response(text=",".join(map(str, answer.get("recommendations", ()))), headers=headers)
+        return web.Response(text=",".join(map(str, answer.get("recommendations") or ())), headers=headers)
 
     async def health(self, request: web.Request) -> web.Response:
         """200 while a request would go out and its answer be seen."""
