@@ -127,7 +127,7 @@ class Following:
         )
         if self._of != of or self._trial is None:
             self._admin = self._admin or self._cluster.admin()
-            trial = Trial(canary, release, 1_000 * metrics.horizon_s)
+            trial = Trial(canary, release, 1_000 * metrics.horizon_s, since_ms=story.since_ms)
             self._trial = _Reading(self._cluster, self._admin, applied, trial, limits, story.since_ms)
             self._of = of
         reading = self._trial

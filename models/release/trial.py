@@ -49,12 +49,14 @@ class Trial:
     """What became of a stable version and its candidate since they are in the split.
 
     `quality` from the first answer on that was given at `release.decides_from` or more: who was met on a smaller step would else be
-    left out when the split grows, since they change arm.
+    left out when the split grows, since they change arm. `since_ms`: when a worker took these versions first. For CHANGEOVER_MS from
+    then on nobody counts for the split's test: who is late gives the candidate's users another version, and stable's their own.
     """
 
-    def __init__(self, canary: Canary, release: Release, horizon_ms: int) -> None:
+    def __init__(self, canary: Canary, release: Release, horizon_ms: int, *, since_ms: int | None = None) -> None:
         if canary.candidate is None:
             raise ValueError("without a candidate there is no trial")
+        self._met_from_ms = None if since_ms is None else since_ms + CHANGEOVER_MS
         self.stable, self.candidate, self._unit = canary.stable, canary.candidate, canary.unit
         self._decides_from, self._horizon_ms = release.decides_from, horizon_ms
         self._tick_ms = tick_ms(horizon_ms)
@@ -105,7 +107,8 @@ class Trial:
         self._count(served, variant, user_id)
         if served.canary_percentage <= 0:
             return
-        self._meet(user_id if self._unit == "user" else served.request_id, served.canary_percentage, variant)
+        if self._met_from_ms is None or at_ms >= self._met_from_ms:
+            self._meet(user_id if self._unit == "user" else served.request_id, served.canary_percentage, variant)
         if self._quality is None and served.canary_percentage >= self._decides_from:
             self._quality = Observations(self._horizon_ms)
         if self._quality is not None:

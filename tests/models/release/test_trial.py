@@ -9,6 +9,7 @@ from models.config import Canary, Release
 from models.events import Feedback, ShadowFigures, Timing, Watch
 from models.release.evidence import ArmEvidence, Moments, Period
 from models.release.trial import CHANGEOVER_MS, Record, Trial, tick_ms
+from models.release.verdict import decide
 
 HORIZON_MS = 2_000
 SPLIT = Canary(stable="v1", candidate="v2", percentage=10)
@@ -72,6 +73,25 @@ def test_users_count_for_the_split_once_at_the_share_that_they_met_first():
     found.answered(4, answer("u0", "canary", percentage=10.0))
     found.answered(5, answer("u2", percentage=10.0))
     assert evidence(found).periods == (Period(5, 1, 1), Period(10, 0, 1))
+
+
+def test_a_worker_that_takes_the_versions_late_does_not_tilt_the_split():
+    changed_ms = 50_000
+    found = Trial(SPLIT, Release(), HORIZON_MS, since_ms=changed_ms)
+    for number in range(400):  # of the late worker; the candidate before was v0
+        late, at_ms = number % 2, changed_ms + 10 * number
+        found.answered(
+            at_ms,
+            answer(f"a{number}", "canary" if late else "stable", percentage=50.0, model_version="v0" if late else "v1"),
+        )
+    assert evidence(found, 50).periods == ()
+    for number in range(400):
+        found.answered(
+            changed_ms + CHANGEOVER_MS + number,
+            answer(f"a{number}", "canary" if number % 2 else "stable", percentage=50.0),
+        )
+    assert evidence(found, 50).periods == (Period(50, 200, 200),)
+    assert decide(evidence(found, 50), Release()).reason != "sample_ratio"
 
 
 def test_where_requests_are_split_requests_are_counted():
