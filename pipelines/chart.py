@@ -111,7 +111,7 @@ def bar_chart(
     n, k = max(len(labels), 1), len(series)
     group = (drawing.right - drawing.left) / n
     width = 0.8 * group / k
-    every = max(1, math.ceil(max(map(len, labels), default=1) * 0.65 * shape.font / group))
+    every = max(1, math.ceil((max(map(len, labels), default=1) + 0.7) * 0.62 * shape.font / group))
     for place, label in enumerate(labels):
         begin = drawing.left + group * (place + 0.1)
         if place % every == 0:
@@ -141,7 +141,8 @@ def dot_chart(
     bounds = [bound for mark in marks for bound in mark if bound is not None] or [0.0, 1.0]
     steps = ticks(min(bounds + [0.0] * zero), max(bounds + [0.0] * zero))
     low, high = steps[0], steps[-1]
-    tall = font * (1.5 + len(names))  # of a row
+    apart = font if any(mark.low is not None for mark in marks) else 0  # dots alone can share a line
+    tall = 2.0 * font + apart * (len(names) - 0.5)  # of a row
     shape = Shape(PAGE.width, int(tall * len(rows)) + font * 6, font)
     wide = min(0.42 * shape.width, 0.6 * font * max((len(label) for label, _ in rows), default=0) + font)
     drawing = _Drawing(title, about, shape, names if len(names) > 1 else (), x_label=x_label, left=wide)
@@ -156,7 +157,7 @@ def dot_chart(
         for number, mark in enumerate(some):
             if mark is None:
                 continue
-            height = middle + font * (number - (len(some) - 1) / 2)
+            height = middle + apart * (number - (len(some) - 1) / 2)
             at = drawing.across((mark.value - low) / span)
             colour = f'class="s{number % 4}" {{}}="{_colour(number)}"'
             if mark.low is not None and mark.high is not None:
@@ -270,7 +271,7 @@ def _n_rows(names: Sequence[str], shape: Shape) -> int:
 
 def _width(name: str, font: int) -> float:
     """Of an entry of the legend, about."""
-    return 2.4 * font + 0.56 * font * len(name)
+    return 2.6 * font + 0.64 * font * len(name)
 
 
 def _dot(number: int, x: float, y: float, colour: str) -> str:

@@ -57,7 +57,7 @@ def _head(figures: Figures, title: str) -> str:
     begin, end = window["since"] or window["first"], window["until"] or window["last"]
     return (
         f"<header>\n<h1>{escape(title)}</h1>\n<p>{window['interactions']:,} interactions of {window['users']:,} users in "
-        f"{escape(figures['source'])}, {day(begin)} to {day(end)}. Made {day(figures.get('made_at'))} by "
+        f"{escape(figures['source'])}, {day(begin)[:10]} to {day(end)[:10]}. Made {day(figures.get('made_at'))} by "
         f"<code>canarec analyze</code>.</p>\n</header>\n<main>"
     )
 

@@ -14,8 +14,8 @@ GROUP_NAMES = {
     "all": "everybody",
     "M": "men",
     "F": "women",
-    "other": "users of another gender",
-    "unknown": "users of unknown gender",
+    "other": "other gender",
+    "unknown": "unknown gender",
 }
 NUMBERS = {
     "gini": "Gini of lists",
