@@ -229,9 +229,7 @@ def _strongest(inverse: F64, neighbours: int) -> scipy.sparse.csr_matrix:
         here = np.arange(len(block))
         weights = (-block / block[here, start + here, None]).astype(np.float32)
         weights[here, start + here] = 0
-        chosen = np.sort(
-            np.argpartition(-np.abs(weights), kept - 1, axis=1)[:, :kept] if kept else here[:, None][:, :0]
-        )
+        chosen = _largest(np.abs(weights), kept)
         rows.append(chosen.astype(np.int32).ravel())
         values.append(np.take_along_axis(weights, chosen, axis=1).ravel())
     transposed = scipy.sparse.csr_matrix(
@@ -241,3 +239,13 @@ def _strongest(inverse: F64, neighbours: int) -> scipy.sparse.csr_matrix:
     weights = transposed.T.tocsr()
     weights.sort_indices()
     return weights
+
+
+def _largest(sizes: F32, kept: int) -> I64:
+    """The places of the largest `kept` of each row, ascending, (rows, kept); of equals at the border the first ones."""
+    if not kept:
+        return np.empty((len(sizes), 0), np.int64)
+    border = -np.partition(-sizes, kept - 1, axis=1)[:, kept - 1, None]
+    above, equal = sizes > border, sizes == border
+    left = kept - np.count_nonzero(above, axis=1, keepdims=True)
+    return np.nonzero(above | (equal & (np.cumsum(equal, axis=1, dtype=np.int32) <= left)))[1].reshape(-1, kept)
