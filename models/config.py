@@ -51,6 +51,12 @@ class Canary(Struct, frozen=True, forbid_unknown_fields=True):
         VersionName | None,
         Meta(description="the newest version that was rolled back: neither it nor an older one is offered by itself"),
     ] = None
+    passed_over: Annotated[
+        VersionName | None,
+        Meta(
+            description="the same of a version that was rolled back before the last promotion, and is newer than what was promoted"
+        ),
+    ] = None
 
 
 class Serving(Struct, frozen=True, forbid_unknown_fields=True):

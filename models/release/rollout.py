@@ -114,6 +114,8 @@ def stepped(canary: Canary, percentage: float) -> Canary:
 def promoted(canary: Canary) -> Canary:
     """The candidate answers everyone from now on, and the version before is kept for a rollback.
 
+    A newer one that was rolled back stays out: `passed_over`, since `rolled_back` means that the rollback was the last thing done.
+
     >>> after = promoted(Canary(stable="v1", candidate="v2"))
     >>> after.stable, after.candidate, after.percentage, after.previous
     ('v2', None, 0, 'v1')
@@ -133,6 +135,7 @@ def promoted(canary: Canary) -> Canary:
             paused=False,
             previous=now.stable,
             rolled_back=None,
+            passed_over=_above(now.candidate, now.passed_over, now.rolled_back),
         ),
     )
 
@@ -202,7 +205,7 @@ def waiting(canary: Canary, versions: Iterable[str]) -> str | None:
     >>> waiting(Canary(stable="v9", candidate=None, rolled_back="v11"), ["v9", "v10", "v11"]) is None
     True
     """
-    had_their_turn = (canary.stable, canary.candidate, canary.previous, canary.rolled_back)
+    had_their_turn = (canary.stable, canary.candidate, canary.previous, canary.rolled_back, canary.passed_over)
     newest = max(versions, key=number, default="")
     return newest if number(newest) > max(number(version or "") for version in had_their_turn) else None
 
@@ -276,6 +279,12 @@ def number(version: str) -> int:
     """
     digits = version.removeprefix("v")
     return int(digits) if version.startswith("v") and digits.isdecimal() else -1
+
+
+def _above(version: str | None, *others: str | None) -> str | None:
+    """The newest of the others, if it is newer than this version."""
+    newest = max((other for other in others if other is not None), key=number, default=None)
+    return newest if newest is not None and number(newest) > number(version or "") else None
 
 
 def _newest(*versions: str | None) -> str:

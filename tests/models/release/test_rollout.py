@@ -110,6 +110,19 @@ def test_a_version_that_was_rolled_back_does_not_wait_again_whatever_is_rolled_b
         assert rollout.waiting(again(older), ["v1", "v2", "v3", "v4"]) is None
 
 
+def test_a_version_that_was_rolled_back_does_not_wait_again_when_an_older_one_is_promoted():
+    trial = Canary(stable="v1", candidate="v4", percentage=10, previous="v0")
+    by_hand = rollout.promoted(rollout.offered(rollout.rolled_back(trial), "v3"))
+    assert (by_hand.stable, by_hand.passed_over, phase(by_hand)) == ("v3", "v4", "promoted")
+    assert rollout.waiting(by_hand, ["v1", "v2", "v3", "v4"]) is None
+    assert rollout.waiting(by_hand, ["v4", "v5"]) == "v5"
+    again = rollout.promoted(rollout.offered(by_hand, "mine"))
+    assert rollout.waiting(again, ["v3", "v4"]) is None
+    assert rollout.promoted(rollout.offered(by_hand, "v5")).passed_over is None
+    assert roles(rollout.rolled_back(by_hand)) == ("v1", None, 0, None, "v3")
+    assert rollout.waiting(rollout.rolled_back(by_hand), ["v3", "v4"]) is None
+
+
 def test_what_answers_everyone_already_is_restored_without_a_change():
     assert rollout.restored(IN["promoted"], "v3") == IN["promoted"]
 
