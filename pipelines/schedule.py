@@ -78,13 +78,14 @@ def after_failures(failures: int, retry_after_s: float) -> float:
 
 
 def crontab(command: Sequence[str], log: Path) -> str:
-    """The line that lets cron do the scheduler's retraining.
+    """The line that lets cron do the scheduler's retraining. A shell that cannot open the log does not begin the command.
 
     >>> crontab(["canarec", "retrain", "--if-due", "--home", "/srv/50% off"], Path("/srv/log"))
-    "17 * * * * canarec retrain --if-due --home '/srv/50\\\\% off' >> /srv/log 2>&1"
+    "17 * * * * mkdir -p /srv && canarec retrain --if-due --home '/srv/50\\\\% off' >> /srv/log 2>&1"
     """
+    folder, file = shlex.quote(str(log.parent)), shlex.quote(str(log))
     # cron reads a bare % as the end of the line
-    return f"{CRON} {shlex.join(command)} >> {shlex.quote(str(log))} 2>&1".replace("%", r"\%")
+    return f"{CRON} mkdir -p {folder} && {shlex.join(command)} >> {file} 2>&1".replace("%", r"\%")
 
 
 def _occasion(decision: Decision) -> tuple[str | None, int]:

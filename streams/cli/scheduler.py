@@ -35,7 +35,7 @@ def scheduler(home: Home, bootstrap_servers: str, metrics_port: int | None, prin
     \b
     Example:
       canarec scheduler
-      canarec scheduler --print-crontab | crontab -
+      (crontab -l; canarec scheduler --print-crontab) | crontab -
     """
     from pipelines.schedule import crontab
 

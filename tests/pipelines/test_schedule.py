@@ -1,5 +1,6 @@
 """The scheduler's choices about retraining: when a run is let, how long is waited, what is said once."""
 
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -144,4 +145,11 @@ def test_without_days_a_skip_is_told_once():
 
 def test_the_crontab_line_is_quoted_for_shell_and_cron():
     line = crontab(["/a b/canarec", "retrain", "--home", "/x%y"], Path("/a b/log"))
-    assert line == r"17 * * * * '/a b/canarec' retrain --home /x\%y >> '/a b/log' 2>&1"
+    assert line == r"17 * * * * mkdir -p '/a b' && '/a b/canarec' retrain --home /x\%y >> '/a b/log' 2>&1"
+
+
+def test_the_crontab_line_runs_where_no_log_was_ever_written(tmp_path):
+    log = tmp_path / "50% off" / "logs" / "retrain.log"
+    command = crontab(["echo", "it ran"], log).split(maxsplit=5)[5].replace(r"\%", "%")  # as cron hands it over
+    subprocess.run(["sh", "-c", command], check=True)
+    assert log.read_text() == "it ran\n"

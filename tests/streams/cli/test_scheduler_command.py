@@ -17,10 +17,17 @@ def test_the_crontab_line_is_a_command_of_this_installation(tmp_path):
     assert told.exit_code == 0
     words = shlex.split(told.output.replace(r"\%", "%"))
     assert words[:5] == ["17", "*", "*", "*", "*"]
-    assert Path(words[5]).name == "canarec"
-    assert Path(words[5]).exists()
-    assert words[6:12] == ["retrain", "--if-due", "--home", str(folder), "--bootstrap-servers", "b:1"]
-    assert words[13] == str(folder / "artifacts" / "logs" / "retrain.log")
+    log = folder / "artifacts" / "logs" / "retrain.log"
+    assert words[5:9] == ["mkdir", "-p", str(log.parent), "&&"]
+    assert Path(words[9]).name == "canarec"
+    assert Path(words[9]).exists()
+    assert words[10:16] == ["retrain", "--if-due", "--home", str(folder), "--bootstrap-servers", "b:1"]
+    assert words[16:] == [">>", str(log), "2>&1"]
+
+
+def test_the_example_keeps_what_stands_in_the_crontab():
+    shown = CliRunner().invoke(canarec, ["scheduler", "--help"], obj={}).output
+    assert "(crontab -l; canarec scheduler --print-crontab) | crontab -" in shown
 
 
 def test_a_wrong_configuration_is_told_of_before_anything_starts(tmp_path):
