@@ -74,7 +74,8 @@ def test_a_broker_that_goes_and_comes_loses_and_doubles_nothing(faulty_alone, ow
 def fill_offsets(faulty, megabytes):
     """Committed offsets of strangers, in the log that holds those of the requests."""
     topic = f"{faulty.prefix}strangers"
-    faulty.cluster.admin().create_topics([NewTopic(topic, PARTITIONS)])[topic].result(30)
+    admin = faulty.cluster.admin()  # kept: its futures end with it
+    admin.create_topics([NewTopic(topic, PARTITIONS)])[topic].result(30)
     strangers = (f"{faulty.prefix}stranger-{number}" for number in range(100_000))
     beside = (group for group in strangers if log_of(group) == log_of(faulty.group))
     for _ in range(int(megabytes * 1e6 / (PARTITIONS * METADATA)) + 2):
