@@ -5,15 +5,13 @@ time, so that memory stays bounded also where a week is read again after a resta
 """
 
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
 import msgspec
-from confluent_kafka import IsolationLevel, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import Message
 
 from models import wire
 from models.config import Applied
@@ -25,6 +23,7 @@ from models.release.evidence import Evidence
 from models.release.story import Story
 from models.release.trial import Record, Trial
 from models.wire import Limits
+from pipelines.times import Times
 from pipelines.windows import standing_alerts
 from streams.clients import Cluster, messages, partitions, watermarks
 from streams.messages import Place, kafka_ms, offset, partition, topic
@@ -32,7 +31,6 @@ from streams.messages import Place, kafka_ms, offset, partition, topic
 AT_ONCE = 50_000  # messages that are put in order together
 SHORTEST_MS = 1_000
 SKEW_MS = 500  # between this clock and the brokers'
-PATIENCE_S = 3.0  # for transactions that are open
 ANSWERS, FEEDBACK, WATCHES, PROFILES = "provenance", "recommendation-feedback", "watch-events", "user-profiles"
 FOLLOWED = (PROFILES, ANSWERS, FEEDBACK, WATCHES)  # at the same millisecond in this order
 EVENTS = "canary-events"
@@ -90,7 +88,7 @@ class Following:
         self, cluster: Cluster, checksums: Checksums, crashes: Callable[[int], int] = lambda since_ms: 0
     ) -> None:
         self._cluster, self._checksums, self._crashes = cluster, checksums, crashes
-        self._admin: AdminClient | None = None
+        self._times: Times | None = None
         self.ledger: Ledger | None = None
         self._of: tuple[Any, ...] | None = None
         self._trial: _Reading | None = None
@@ -112,11 +110,12 @@ class Following:
 
     def _look(self, applied: Applied, story: Story, now_ms: int) -> Seen | None:
         canary, release, metrics = applied.config.canary, applied.config.release, applied.config.metrics
-        if canary.candidate is None or not story.runs(canary):
+        run = None if canary.candidate is None else story.run(canary.stable, canary.candidate)
+        if canary.candidate is None or run is None:
             return None
         limits, topics = applied.config.events.limits(), applied.config.topics
         of = (
-            story.since_ms,
+            run.since_ms,
             canary.stable,
             canary.candidate,
             canary.unit,
@@ -126,19 +125,20 @@ class Following:
             topics,
         )
         if self._of != of or self._trial is None:
-            self._admin = self._admin or self._cluster.admin()
-            trial = Trial(canary, release, 1_000 * metrics.horizon_s, since_ms=story.since_ms)
-            self._trial = _Reading(self._cluster, self._admin, applied, trial, limits, story.since_ms)
+            self._times = self._times or Times(self._cluster)
+            trial = Trial(canary, release, 1_000 * metrics.horizon_s, since_ms=run.since_ms)
+            self._trial = _Reading(self._cluster, self._times, applied, trial, limits, run.since_ms)
             self._of = of
         reading = self._trial
         reading.read_on(now_ms)
-        until_ms, step_ms = reading.until_ms, story.step_since_ms
-        in_force = story.on_step(canary)
+        until_ms, step_ms = reading.until_ms, story.step_since_ms(canary)
+        if run.left and applied.sha256 not in reading.trial.configurations(until_ms, None):
+            return None  # nobody lives who answers by it
         evidence = reading.trial.evidence(
             canary.percentage,
-            held_s=max(0, until_ms - step_ms) / 1_000 if in_force else 0.0,
-            shadow=story.shadow,
-            crashes=self._crashes(story.since_ms),
+            held_s=0.0 if step_ms is None else max(0, until_ms - step_ms) / 1_000,
+            shadow=run.shadow,
+            crashes=self._crashes(run.since_ms),
             configurations=reading.trial.configurations(until_ms, story.changed_ms),
             wrong_checksums=[
                 line
@@ -148,7 +148,7 @@ class Following:
         )
         alerts = to_blame(standing_alerts(self._cluster, applied, now_ms), canary.candidate)
         evidence = msgspec.structs.replace(evidence, alerts=alerts)
-        return Seen(evidence, story.since_ms, until_ms, reading.offsets(), in_force)
+        return Seen(evidence, run.since_ms, until_ms, reading.offsets(), step_ms is not None)
 
     def _wrong(self, version: str, answered_from: tuple[str, ...]) -> Iterator[str]:
         mine, problems = self._checksums(version)
@@ -164,7 +164,7 @@ class _Reading:
     """The topics of one trial, and how far they are read."""
 
     cluster: Cluster
-    admin: AdminClient
+    times: Times
     applied: Applied
     trial: Trial
     limits: Limits
@@ -174,8 +174,8 @@ class _Reading:
 
     def read_on(self, now_ms: int) -> None:
         """Up to the last tick before which all is there. Where a transaction stays open, no further than the last time."""
-        places = self._places()
-        ends = self._settled(places)
+        places = self.times.places(self.applied.topic(name) for name in FOLLOWED)
+        ends = self.times.settled(places)
         until_ms = self.trial.tick(now_ms - SKEW_MS)
         if ends is None or until_ms <= self.until_ms:
             return
@@ -194,23 +194,6 @@ class _Reading:
             found[names[of]][str(number)] = position
         return found
 
-    def _places(self) -> list[Place]:
-        topics = [self.applied.topic(name) for name in FOLLOWED]
-        return [(of, number) for of in topics for number in partitions(self.admin, of)]
-
-    def _settled(self, places: list[Place]) -> Offsets | None:
-        """The committed ends, once they are not below what the topics held at the call; None where a transaction stays open."""
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library's
-        held = self._ask(latest, places, IsolationLevel.READ_UNCOMMITTED)
-        until = time.monotonic() + PATIENCE_S
-        while True:
-            ends = self._ask(latest, places, IsolationLevel.READ_COMMITTED)
-            if all(ends[place] >= held[place] for place in places):
-                return ends
-            if time.monotonic() > until:
-                return None
-            time.sleep(0.05)
-
     def _begin(self, met: list[Place], ends: Offsets) -> None:
         """Of partitions that are met first: at the trial's beginning; profiles from before it are taken in."""
         if not met:
@@ -225,16 +208,8 @@ class _Reading:
 
     def _at(self, at_ms: int, above: Offsets, below: Offsets) -> Offsets:
         """The first offset of that time or later, of the places in `above`, between these two."""
-        found = self._ask(OffsetSpec.for_timestamp(at_ms), list(above), IsolationLevel.READ_UNCOMMITTED)
-        return {
-            place: max(above[place], min(below[place], first) if first >= 0 else below[place])
-            for place, first in found.items()
-        }
-
-    def _ask(self, spec: OffsetSpec, places: list[Place], isolation: IsolationLevel) -> dict[Place, int]:
-        asked = {TopicPartition(*place): spec for place in places}
-        futures = self.admin.list_offsets(asked, isolation_level=isolation, request_timeout=10)
-        return {(str(of.topic), int(of.partition)): int(future.result(15).offset) for of, future in futures.items()}
+        found = self.times.at(at_ms, {place: below[place] for place in above})
+        return {place: max(above[place], first) for place, first in found.items()}
 
     def _slices(self, start: Offsets, stop: Offsets, from_ms: int, until_ms: int) -> Iterator[tuple[Offsets, Offsets]]:
         total = sum(stop[place] - start[place] for place in stop)

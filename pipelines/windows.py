@@ -235,7 +235,8 @@ class Closing:
             said.add(at_ms, feedback)
         ranges = self._reading.ranges({ANSWERS: made_of.offsets[ANSWERS]})
         for place, (first, after) in sorted(ranges.items()):
-            begin = max(first, told.get(place, 0))
+            reached = told.get(place, 0)
+            begin = max(first, reached if reached <= self._ends[place] else 0)  # else of a topic that was made anew
             found: list[Quality] = []
             for some in self._reading.answers({place: (begin, after)} if begin < after else {}):
                 for one in some:

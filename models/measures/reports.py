@@ -91,7 +91,9 @@ class Report(NamedTuple):
     fairness: Fairness
 
     def as_json(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        return msgspec.to_builtins(self.loop), msgspec.to_builtins(self.fairness)
+        """Both as a reader of the topics has them."""
+        loop, fairness = msgspec.json.decode(msgspec.json.encode([self.loop, self.fairness]))
+        return loop, fairness
 
 
 class Quality(msgspec.Struct, frozen=True):

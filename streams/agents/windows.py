@@ -136,8 +136,16 @@ def run(home: Home, bootstrap_servers: str, windows: Callable[[Cluster, Applied]
     name = home_id(
         home.workers / "home-id"
     )  # one writer a home, by its lock: a static member, whose place waits for it
-    Writing(cluster, home.load, partial(windows, cluster), partial(newest, cluster), ending, name).run()
+    try:
+        Writing(cluster, home.load, partial(windows, cluster), partial(newest, cluster), ending, name).run()
+    except _Gone as error:
+        log.error("windows: thrown out of the group", error=str(error))
+        return 1
     return 0
+
+
+class _Gone(Exception):
+    """This consumer will never get a turn again: the supervisor starts another process."""
 
 
 class Writing:
@@ -164,7 +172,7 @@ class Writing:
         consumer = self._consumer(applied)
         try:
             while not self._ending.is_set():
-                consumer.poll(LOOK_S)
+                _poll(consumer, LOOK_S)
                 if self._owner:
                     try:
                         self._own(consumer)
@@ -206,7 +214,7 @@ class Writing:
     def _pause(self, consumer: Consumer, seconds: float) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until and not self._ending.is_set():
-            consumer.poll(0.1)
+            _poll(consumer, 0.1)
 
     # -- the owner --------------------------------------------------------------------------------
 
@@ -222,9 +230,9 @@ class Writing:
         looked = time.monotonic()
         while self._owner and not self._ending.is_set():
             if writer.write(self._clock.now_ms() - SKEW_MS):
-                consumer.poll(0)
+                _poll(consumer, 0)
             else:
-                consumer.poll(LOOK_S)
+                _poll(consumer, LOOK_S)
             if time.monotonic() - looked > CONFIG_S:
                 looked = time.monotonic()
                 if _of_windows(self._load()) != _of_windows(applied):
@@ -253,6 +261,14 @@ class Writing:
         for committed in _committed(consumer, windows.answers):
             progress.read((committed.topic, committed.partition), committed.metadata or "")
         return progress
+
+
+def _poll(consumer: Consumer, seconds: float) -> None:
+    """Serves the group; there is nothing to read."""
+    message = consumer.poll(seconds)
+    error = None if message is None else message.error()
+    if error is not None and error.fatal():
+        raise _Gone(error.str())
 
 
 def _of_windows(applied: Applied) -> tuple[Any, ...]:

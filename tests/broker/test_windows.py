@@ -20,6 +20,7 @@ from streams.home import Home
 from streams.worker import child_command
 
 PATIENCE_S = 60
+WINDOWS_S = 180  # its writer is the last to get the processor
 TOPICS_USED = (*windows.READ, windows.LOOPS, windows.FAIRNESS, "recommendation-quality")
 USERS = 30
 GROUPS = ("M", "F", None)
@@ -98,11 +99,15 @@ class Windows:
                 self.publish("watch-events", watch, user)
         self.producer.flush(30)
 
-    def begin(self, home=None):
-        """Another home's writer, as its supervisor keeps it."""
-        command = child_command("worker", self.home, self._servers)
-        folder = self.home.windows if home is None else home
-        self.writers.append(scribe.Scribe(folder, command, option="--windows", what="windows", backoff_s=0, grace_s=3))
+    def begin(self, number=0):
+        """A home's writer, as its supervisor keeps it; `number`: another machine's."""
+        home = Home(self.home.path / f"other-{number}") if number else self.home
+        home.path.mkdir(exist_ok=True)
+        home.config.write_bytes(self.home.config.read_bytes())
+        command = child_command("worker", home, self._servers)
+        self.writers.append(
+            scribe.Scribe(home.windows, command, option="--windows", what="windows", backoff_s=0, grace_s=3)
+        )
         return self.writers[-1]
 
     def look(self):
@@ -174,7 +179,7 @@ def test_each_window_is_written_once_and_can_be_computed_again_through_kills(mad
     rng = random.Random(8)
     made.publish_world()
     made.begin()
-    made.begin(made.home.artifacts / "another")  # another machine's, which stands by
+    made.begin(1)  # which stands by
     stopped = threading.Event()
 
     def traffic():
@@ -202,3 +207,41 @@ def test_each_window_is_written_once_and_can_be_computed_again_through_kills(mad
     loops = check(made)
     assert any(r["hits"] for r in loops)
     assert {r["popularity_source"] for r in loops} == {"interactions"}
+
+
+def test_a_worker_alone_writes_windows_and_an_alert_rises_and_falls(installations):
+    metrics = {"windows_s": [2], "horizon_s": 1, "lateness_s": 1, "group_users_min": 5}
+    with installations(metrics=metrics, canary={"stable": "v1", "candidate": None, "percentage": 0}) as canarec:
+        canarec.publish_world()
+        for user in range(20):
+            canarec.publish("user-profiles", {"user_id": f"u{user}", "gender": "MF"[user % 2]}, f"u{user}")
+        canarec.flush()
+        canarec.start_worker()
+        canarec.ask("u1")
+
+        def satisfied(men, women):
+            """A window's worth of requests and what was said of their answers."""
+            asked = {user: canarec.request(f"u{user}") for user in range(20)}
+            canarec.flush()
+            canarec.records_of(asked.values())
+            for user, request_id in asked.items():
+                value = (men, women)[user % 2]
+                canarec.publish("recommendation-feedback", {"request_id": request_id, "satisfaction": value})
+            canarec.flush()
+
+        def alert_is(value, men, women):
+            def condition():
+                satisfied(men, women)
+                time.sleep(0.2)  # people, not a flood: the writer needs the processor, too
+                return canarec.metric("canarec_fairness_alert", variant="stable") == value
+
+            return condition
+
+        canarec.wait(alert_is(1, men=0.3, women=0.9), "an alert", WINDOWS_S)
+        canarec.wait(alert_is(0, men=0.8, women=0.8), "its end", WINDOWS_S)
+        told = canarec.everything("fairness-metrics")
+        assert {"alert", "ok"} <= {record["status"] for record in told}
+        assert "fairness alert" in canarec.logs()
+        assert "fairness alert is over" in canarec.logs()
+        for record in [*told, *canarec.everything("feedback-loop-metrics")]:
+            assert windows.recompute(canarec.cluster, canarec.applied, record) == record
