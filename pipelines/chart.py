@@ -205,7 +205,7 @@ class _Drawing:
         self.left = left if left is not None else 4.2 * font
         self.right = width - 1.6 * font
         self.top = font * 0.9 + legend + (2 * font if file else 0)
-        self.bottom = height - font * (3.6 if x_label else 2.2)
+        self.bottom = height - font * (3.9 if x_label else 2.5)
         named = f"<title>{escape(title)}</title>" + (f"<desc>{escape(about)}</desc>" if about is not None else "")
         self._parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" viewBox="0 0 {width} {height}" '
@@ -236,7 +236,7 @@ class _Drawing:
 
     def below(self, x: float, label: str) -> None:
         """A label of the horizontal axis."""
-        self.text(x, self.bottom + 1.3 * self._font, label, "middle")
+        self.text(x, self.bottom + 1.6 * self._font, label, "middle")
 
     def vertical(self, steps: Sequence[float], top: float, y: Format) -> None:
         """The vertical axis from 0 to `top`."""
