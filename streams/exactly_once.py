@@ -32,9 +32,11 @@ log = structlog.get_logger()
 TRANSACTION_MESSAGES = 2_048  # consumed messages in one transaction, at most
 BATCHES_AHEAD = 6
 STALLED_S = 10.0
+STALE_S = 8.0  # so long a coordinator that loads its log may answer from the past; a second was seen
 SETTLED_S = 40.0  # longer, and the group would take us for dead: the rewind tries again
 REMEMBERED_S = 3.0
-STOP_S = 3.0
+STOP_S = 2.5
+JOINING_S = 1.0
 HANGING_S = 20.0
 LAG_EVERY_S = 2.0
 MARKERS = 2  # so small a hole is a transactional requester's control records: no reason to read again
@@ -191,6 +193,9 @@ class ExactlyOnce:
                 continue  # a rewind or an assignment is due: both seek
             if in_order := self._in_order(session, messages):
                 self._put(session, in_order)
+        until = time.monotonic() + JOINING_S
+        while not consumer.memberid() and time.monotonic() < until:
+            consumer.poll(0.05)  # a join under way makes a member whom nobody could take out of the group
         self._close(STOP_S)
         member_id = consumer.memberid()
         consumer.close()
@@ -346,7 +351,7 @@ class ExactlyOnce:
             ]
             if not stale:
                 break
-            if time.monotonic() - begun > UNSTABLE_S:
+            if time.monotonic() - begun > STALE_S:
                 self._log.error("committed offsets are behind their answers: going on behind the answers")
                 break
             if not waiting:
