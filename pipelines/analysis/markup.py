@@ -9,6 +9,8 @@ from pipelines.chart import Mark
 
 Figures = dict[str, Any]
 
+_TOGETHER = "\u00a0"  # a space at which no line ends
+
 
 def section(name: str, title: str, drawing: str, caption: str, numbers: str, *, shown: str = "The numbers") -> str:
     """`drawing`, `caption` and `numbers` are markup."""
@@ -55,7 +57,8 @@ def interval(found: Figures, show: Callable[[float], str]) -> str:
         return "–"
     if found["low"] is None or found["high"] is None:
         return show(found["value"])
-    return f"{show(found['value'])} ({show(found['low'])} to {show(found['high'])})"
+    bounds = f"({show(found['low'])} to {show(found['high'])})"
+    return f"{show(found['value'])} {bounds.replace(' ', _TOGETHER)}"
 
 
 def whole(value: float) -> str:

@@ -48,13 +48,15 @@ def of_size(n: int) -> dict[str, Any]:
         told = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
         seconds = time.perf_counter() - begun
         found = json.loads((home / "artifacts" / "analysis" / "latest.json").read_text())
+        peak_mb, cpu_seconds = told.stdout.splitlines()[-1].split()
         row = {
             "interactions": n,
             "pairs": found["window"]["interactions"],
             "users": found["window"]["users"],
             "lists": found["recommended"]["lists"],
             "seconds": round(seconds, 2),
-            "peak_mb": int(told.stdout.splitlines()[-1]),
+            "cpu_seconds": round(float(cpu_seconds), 2),
+            "peak_mb": int(peak_mb),
             "machine": watch.figures(),
         }
         print(row, flush=True)
@@ -63,12 +65,12 @@ def of_size(n: int) -> dict[str, Any]:
 
 # VmHWM, as `tests.bench.training` has it: of this program alone
 _COMMAND = """
-import sys
+import sys, time
 from pathlib import Path
 from streams.cli import main
 main(sys.argv[1:])
 status = Path("/proc/self/status").read_text()
-print(int(status.partition("VmHWM:")[2].split()[0]) // 1_000)
+print(int(status.partition("VmHWM:")[2].split()[0]) // 1_000, time.process_time())
 """
 
 
@@ -117,11 +119,19 @@ def goals(rows: list[dict[str, Any]]) -> list[Goal]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    head = ("interactions", "different pairs", "users", "lists", "seconds", "memory at most, MB")
+    head = ("interactions", "different pairs", "users", "lists", "seconds", "CPU s", "memory at most, MB")
     names = ("interactions", "pairs", "users", "lists")
     return report.table(
         head,
-        [[*(f"{row[name]:,}" for name in names), report.number(row["seconds"]), f"{row['peak_mb']:,}"] for row in rows],
+        [
+            [
+                *(f"{row[name]:,}" for name in names),
+                report.number(row["seconds"]),
+                report.number(row["cpu_seconds"]),
+                f"{row['peak_mb']:,}",
+            ]
+            for row in rows
+        ],
     )
 
 
