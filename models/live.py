@@ -215,8 +215,8 @@ class Live:
 
     def verdict(self) -> dict[str, Any] | None:
         """The newest verdict on the versions in force."""
-        told = self._story.verdict
-        if told is None:
+        run = None if self._split is None else self._story.run(self._split.stable, self._split.candidate)
+        if run is None or (told := run.verdict) is None:
             return None
         return {
             "candidate": told.evidence.candidate,

@@ -19,7 +19,7 @@ from models.release.automation import Action, action
 from models.release.chain import Chain, covers
 from models.release.evidence import Evidence
 from models.release.record import seal
-from models.release.story import VERDICT, Judgement
+from models.release.story import VERDICT, Judgement, Story
 from models.release.verdict import Verdict, decide
 from pipelines.trial import Following, Seen
 
@@ -87,9 +87,10 @@ class Releasing:
         canary, release = applied.config.canary, applied.config.release
         ledger = self._following.ledger
         assert ledger is not None  # it was just read
+        told = told_of(ledger.story, canary)
         todo = action(judged.verdict, canary, release, in_force=judged.seen.in_force)
         name = _name(judged.verdict, judged.seen.evidence)
-        if (todo is not None and name != self._failed) or is_news(ledger.story.verdict, judged, now_ms):
+        if (todo is not None and name != self._failed) or is_news(told, judged, now_ms):
             self._around.keep(record(judged, release, ledger.chain, self._around.last(), now_ms))
         if judged.verdict.phase == "advance":
             self._tell(applied)  # the reason stands there before what it leads to
@@ -120,9 +121,9 @@ def judge(following: Following, applied: Applied, now_ms: int) -> Judged | None:
 
 def newest(following: Following, applied: Applied, now_ms: int) -> Judgement | None:
     """The verdict so far: what the scheduler wrote down less than TOLD_EVERY_S ago, else as it would be now; None where no trial runs."""
-    ledger = following.read(applied)
-    told, canary = ledger.story.verdict, applied.config.canary
-    if told is not None and (told.evidence.stable, told.evidence.candidate) == (canary.stable, canary.candidate):
+    canary = applied.config.canary
+    told = told_of(following.read(applied).story, canary)
+    if told is not None:
         recent = told.timestamp > wire.rfc3339(now_ms - round(1_000 * TOLD_EVERY_S))
         if recent and told.evidence.percentage == canary.percentage:
             return told
@@ -130,6 +131,12 @@ def newest(following: Following, applied: Applied, now_ms: int) -> Judgement | N
     if found is None:
         return None
     return Judgement(wire.rfc3339(now_ms), wire.rfc3339(found.seen.until_ms), found.seen.evidence, found.verdict)
+
+
+def told_of(story: Story, canary: Canary) -> Judgement | None:
+    """The newest verdict on these versions since they are in force."""
+    run = story.run(canary.stable, canary.candidate)
+    return None if run is None else run.verdict
 
 
 def record(judged: Judged, release: Release, chain: Chain, last: str | None, now_ms: int) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from models.config import canonical
 from models.events import CanaryEvent, Split
 from models.release.chain import Chain, covers
 from models.release.record import seal
-from pipelines import trial
+from models.release.verdict import decide
+from pipelines import times, trial
 from pipelines.release import Releasing
 from pipelines.trial import Following
 from streams.cli import main
@@ -47,10 +48,10 @@ def shop(installations):
         yield installation
 
 
-def in_force(shop, split):
+def in_force(shop, split, who="w"):
     """As a worker tells it."""
     to = Split("x", split["stable"], split["candidate"], split["percentage"])
-    event = CanaryEvent("configuration_applied", "2026-11-27T08:00:00Z", "w", None, to)
+    event = CanaryEvent("configuration_applied", "2026-11-27T08:00:00Z", who, None, to)
     shop.publish("canary-events", json.loads(msgspec.json.encode(event)))
     shop.flush()
 
@@ -118,7 +119,7 @@ def test_the_same_topics_give_the_same_evidence_whoever_looked_when(trials, monk
 
 
 def test_what_an_open_transaction_may_still_bring_is_waited_for(trials, monkeypatch):
-    monkeypatch.setattr(trial, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(times, "PATIENCE_S", 0.2)
     looks = following(trials)
     serve(trials, range(10))
     time.sleep(0.8)
@@ -142,6 +143,27 @@ def test_without_a_trial_there_is_nothing_to_see(trials):
     trials.configure(canary={**trials.split, "candidate": "v3"})  # no worker answers by it
     assert following(trials).look(trials.home.load(), now_ms()) is None
     trials.configure(canary={**trials.split, "candidate": None})
+    assert following(trials).look(trials.home.load(), now_ms()) is None
+
+
+def test_a_worker_of_another_home_with_another_split_ends_no_trial_and_is_seen(trials, monkeypatch):
+    in_force(trials, {**trials.split, "candidate": f"other-{trials.split['candidate']}"}, who="of another home")
+    time.sleep(1)
+    serve(trials, range(4))
+    trials.publish("provenance", {**answered("u9"), "config_sha256": "another"}, "u9")
+    trials.flush()
+    time.sleep(0.8)
+    monkeypatch.setattr("models.release.trial.CHANGEOVER_MS", 1_500)
+    seen = following(trials).look(trials.home.load(), now_ms())
+    assert (seen.in_force, seen.evidence.canary_arm.requests) == (True, 2)
+    assert decide(seen.evidence, trials.home.load().config.release).reason == "configurations_differ"
+
+
+def test_a_trial_that_only_a_dead_worker_names_does_not_run(trials):
+    in_force(trials, trials.split, who=f"dead-{trials.split['candidate']}")
+    serve(trials, range(4))
+    in_force(trials, {**trials.split, "candidate": None})
+    time.sleep(0.8)
     assert following(trials).look(trials.home.load(), now_ms()) is None
 
 
