@@ -23,7 +23,15 @@ import psutil
 from models.errors import CanarecError
 
 REMOTE = "canarec"  # the remote's name in DVC's configuration: credentials are set for it there
-PARAMETERS = ("recipes", "next", "versions", "group_weights", "data_gate", "model_gate")  # of `training`: dvc.yaml names each
+PARAMETERS = (  # of `training`: dvc.yaml names each
+    "recipes",
+    "next",
+    "versions",
+    "group_weights",
+    "validation",
+    "data_gate",
+    "model_gate",
+)
 
 _CONFIG = f"""\
 [core]
