@@ -150,7 +150,7 @@ def _start_and_watch(
         api_port = 0  # the worker listens there, soon
     page, api = running.enter_context(_api(home, bootstrap_servers, api_port))
     _until(lambda: bool((found := summary.scrape(url)) and found.ready), home, "worker", worker)
-    console.print(f"worker: metrics at {url}, log in {home.artifacts / 'logs' / 'worker.log'}")
+    console.print(f"worker: metrics at {url}, log in {home.artifacts / 'logs' / 'worker.log'}", soft_wrap=True)
     _until(lambda: _healthy(page), home, "api", api)
     console.print(f"gateway and live page: {page}")
     _first_answer(cluster, applied, console)
@@ -184,6 +184,7 @@ def _broker(home: Home, port: int, console: Console) -> Iterator[Broker]:
 
 def _feed(cluster: Cluster, applied: Applied, data: Path | None, console: Console) -> None:
     """The data folder, or the simulator's history; what was published before is not published again."""
+    from models.viewer import Habits
     from pipelines import simulated
     from streams.cli.imports import Bars
 
@@ -191,7 +192,8 @@ def _feed(cluster: Cluster, applied: Applied, data: Path | None, console: Consol
         if data is not None:
             done = movielens.publish(data, cluster, applied, bars.show, report=bars.report)
         else:
-            done = simulated.publish_history(cluster, applied, applied.config.simulator.seed, bars.show)
+            chosen = applied.config.simulator
+            done = simulated.publish_history(cluster, applied, chosen.seed, bars.show, habits=Habits.of(chosen))
     if not done.published and not done.present:
         console.print("data: the topics hold another data set, which stays as it is")
         return
