@@ -35,6 +35,7 @@ from typing import NoReturn
 from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
+import numpy as np
 
 from models.errors import BadMessage, Reason
 from models.events import Rating, Watch
@@ -81,6 +82,7 @@ _RATE_LIKE = re.compile(r"GET /rate/([^/=]*)=([^/=]*)")
 _ESCAPE = re.compile(r"%(..?|$)", re.DOTALL)
 _HEX_PAIR = re.compile(r"[0-9A-Fa-f]{2}")
 _PLAIN = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.*_~-"
+_STRAY = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _EPOCH = datetime(1970, 1, 1)
 
 
@@ -289,6 +291,16 @@ def encode(record: Record) -> bytes:
         case AccountCreated():
             request = "GET /create_account"
     return f"{_written(record.timestamp_ms)},{record.user_id},{request}".encode()
+
+
+def damaged(line: bytes, rng: np.random.Generator) -> bytes:
+    """A line with one stray character, a capital or a digit, anywhere: what happens to about one in a thousand.
+
+    >>> damaged(b"GET", np.random.default_rng(1))
+    b'GSET'
+    """
+    place, stray = int(rng.integers(len(line) + 1)), int(rng.integers(len(_STRAY)))
+    return line[:place] + _STRAY[stray : stray + 1] + line[place:]
 
 
 def escaped(movie_id: str) -> str:

@@ -3,25 +3,29 @@
 Decides; never sends. All chance comes from a seed or from the generator that is handed in: the same people like, choose and
 say the same. Every probability and every satisfaction is in 0 to 1.
 
-    fit        a user's liking of a movie: the mean of their weights of its genres, about N(0, 1) / √genres over the catalogue
+    fit        a user's liking of a movie: the mean of their weights of its genres, about N(0, 1) / √genres over the catalogue,
+               and up to ± ERA for how near its year is to the years that they like
     look       the chance that place k = 1, 2, … of a list is looked at: k^−patience (position bias as in Craswell et al.,
                An experimental comparison of click position-bias models, WSDM 2008, with the decay of a power law)
-    attract    the chance that a movie that is looked at is chosen: σ(sharpness · (fit − choosiness)), σ the logistic function
+    attract    the chance that a movie that is looked at is chosen: σ(sharpness · (fit + fame · renown − choosiness)),
+               σ the logistic function, renown from −1 to 1 for the least to the most popular movie; AGAIN of it if seen before
 
 A user goes down the list and takes the first movie that was looked at and attracts.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
-from math import exp, log, log2
+from math import exp, log2
 from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+from scipy.special import ndtri
 
-from models.events import Movie, Profile, Rating, Watch
+from models.config import Simulator
+from models.events import Movie, Profile
+from models.recommenders.base import F64, I64, Bools
 
 Gender = Literal["M", "F"]
 
@@ -47,44 +51,86 @@ GENRES: Mapping[str, tuple[float, float]] = {
     "Western": (0.02, 0.6),
     "Film-Noir": (0.01, 0.2),
 }
-WOMEN_SHARE = 0.4
-NEWCOMERS_SHARE = 0.05
+WOMEN_SHARE = 0.168  # the women's share of the interactions in docs/simulator.md: as active as men, but fewer
 FEWEST_WATCHED = 5  # below, a taste is not read from what was watched
-TASTE = 2.0
-END_MS = 1_735_689_600_000  # 2025-01-01: fixed, so that a seed gives the same history in any year
-_DAY_MS = 86_400_000
+ERA, ERA_YEARS = 1.5, 10  # the fit of a year that is liked; so many years away it is 0, twice as many −ERA
+AGAIN = 0.1  # a movie that was seen before attracts so much less
+NEWEST_YEAR = 2024
+BOTS = 20
 _NAMES = tuple(GENRES)
 _SIDES = np.array([side for _, side in GENRES.values()])
+_DRAWS = 5 + len(GENRES)  # of a person: gender, age, age, year, year, weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Habits:
-    """How users behave; a calibration sets these."""
+    """How users behave."""
 
     patience: float = 0.8  # η: 0 looks at every place alike
     sharpness: float = 1.3
     choosiness: float = 3.2  # the fit at which half of those who look choose
+    fame: float = 0.3  # how much more the most popular movie attracts than one of middling popularity, as a fit
     tilt: float = 0.6  # how far the tastes of men and women lie apart; 0: not at all
     gap: float = 0.0  # mean satisfaction of women less that of men, with the same list and taste
+
+    @classmethod
+    def of(cls, chosen: Simulator) -> "Habits":
+        """As config.json has them."""
+        return cls(patience=chosen.patience, fame=chosen.fame, tilt=chosen.tilt, gap=chosen.gap)
+
+
+USUAL = Habits()
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A user: `weights` of genres, 0 for any that is not named."""
+    """A user: `weights` of genres, 0 for any that is not named; the year in the middle of those that they like."""
 
     user_id: str
     gender: Gender | None
     weights: Mapping[str, float]
     age: int | None = None
+    year: int | None = None
 
     def fit(self, movie: Movie | None) -> float:
-        """How much this user likes a movie; 0 for one that nobody knows, or without genres."""
-        if movie is None or not movie.genres:
+        """How much this user likes a movie; 0 for one that nobody knows, or with neither genres nor a year."""
+        if movie is None:
             return 0.0
-        return sum(self.weights.get(genre, 0.0) for genre in movie.genres) / len(movie.genres)
+        genres = movie.genres
+        liked = sum(self.weights.get(genre, 0.0) for genre in genres) / len(genres) if genres else 0.0
+        if self.year is None or movie.year is None:
+            return liked
+        return liked + ERA * (1 - min(abs(movie.year - self.year) / ERA_YEARS, 2))
 
     def profile(self) -> Profile:
         return Profile(self.user_id, self.gender, self.age)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class People:
+    """Many users at once. Each is the one that `person` makes, whoever else there is."""
+
+    user_ids: Sequence[str]
+    women: Bools  # (users,)
+    weights: F64  # (users, genres)
+    ages: I64
+    years: I64
+
+    @classmethod
+    def of(cls, seed: int, user_ids: Sequence[str], habits: Habits = USUAL) -> "People":
+        """The users of these names that a seed makes."""
+        drawn = chances(seed, user_ids, _DRAWS)
+        women = drawn[:, 0] < WOMEN_SHARE
+        # The sum of two exponentials is Gamma(2): 34 years on average.
+        ages = np.minimum(18 - 8 * np.log(drawn[:, 1:3]).sum(axis=1), 90).astype(np.int64)
+        years = np.maximum(NEWEST_YEAR + 9 * np.log(drawn[:, 3:5]).sum(axis=1), 1930).astype(np.int64)
+        weights = ndtri(drawn[:, 5:]) + habits.tilt * _SIDES * np.where(women, -1, 1)[:, None]
+        return cls(user_ids, women, weights, ages, years)
+
+    def person(self, place: int) -> Person:
+        weights = dict(zip(_NAMES, self.weights[place].tolist(), strict=True))
+        gender: Gender = "F" if self.women[place] else "M"
+        return Person(self.user_ids[place], gender, weights, int(self.ages[place]), int(self.years[place]))
 
 
 class Choice(NamedTuple):
@@ -96,36 +142,58 @@ class Choice(NamedTuple):
     stars: float | None  # 0.5 to 5 in halves, where the movie was rated
 
 
-def person(seed: int, user_id: str, habits: Habits = Habits()) -> Person:
+def person(seed: int, user_id: str, habits: Habits = USUAL) -> Person:
     """A user that a seed makes: the same for ever.
 
     >>> person(7, "42").gender, person(7, "42") == person(7, "42"), person(7, "42") == person(8, "42")
     ('M', True, False)
     """
-    rng = _rng(seed, user_id)
-    gender: Gender = "F" if rng.random() < WOMEN_SHARE else "M"
-    age = int(np.clip(18 + rng.gamma(2.0, 8.0), 18, 90))
-    weights = rng.standard_normal(len(_NAMES)) + habits.tilt * _SIDES * (1 if gender == "M" else -1)
-    return Person(user_id, gender, dict(zip(_NAMES, weights.tolist(), strict=True)), age)
+    return People.of(seed, [user_id], habits).person(0)
 
 
 def fan(
-    user_id: str, gender: str | None, watched: Iterable[Movie], shares: Mapping[str, float], *, seed: int
+    user_id: str,
+    gender: str | None,
+    watched: Iterable[Movie],
+    shares: Mapping[str, float],
+    *,
+    seed: int,
+    habits: Habits = USUAL,
 ) -> Person:
     """A user whose taste is read from what they watched; the seed's where that is too little.
 
     A genre's weight is log₂ of its share in what was watched over its share in the catalogue (`shares`), each with one hundredth
-    added; the weights are then brought to mean 0 and deviation 1, as a seed's are.
+    added; the weights are then brought to mean 0 and deviation 1, as a seed's are. The year is the median of what was watched.
     """
     seen = list(watched)
     known: Gender | None = "M" if gender == "M" else "F" if gender == "F" else None
     if len(seen) < FEWEST_WATCHED or not shares:
-        made = person(seed, user_id)
-        return Person(user_id, known or (made.gender if gender is None else None), made.weights, made.age)
+        made = person(seed, user_id, habits)
+        return replace(made, gender=known or (made.gender if gender is None else None))
     mine = genre_shares(seen)
     ratios = np.array([log2((mine.get(genre, 0.0) + 0.01) / (share + 0.01)) for genre, share in shares.items()])
     ratios = (ratios - ratios.mean()) / max(float(ratios.std()), 1e-9)
-    return Person(user_id, known, dict(zip(shares, ratios.tolist(), strict=True)))
+    years = [movie.year for movie in seen if movie.year is not None]
+    year = int(np.median(years)) if years else None
+    return Person(user_id, known, dict(zip(shares, ratios.tolist(), strict=True)), year=year)
+
+
+def drifted(who: Person, fashion: Mapping[str, float], amount: float) -> Person:
+    """A user whose weights have moved by `amount` the way that the fashion goes.
+
+    >>> drifted(Person("1", "M", {"War": 1.0}), {"War": -1.0, "Drama": 1.0}, 0.5).weights
+    {'War': 0.5, 'Drama': 0.5}
+    """
+    if not amount:
+        return who
+    moved = {genre: who.weights.get(genre, 0.0) + amount * way for genre, way in fashion.items()}
+    return replace(who, weights={**who.weights, **moved})
+
+
+def fashion(seed: int) -> Mapping[str, float]:
+    """Which way a seed's fashion goes: of mean 0 and deviation 1 over the genres."""
+    ways = ndtri(chances(seed, ["fashion"], len(_NAMES))[0])
+    return dict(zip(_NAMES, ((ways - ways.mean()) / ways.std()).tolist(), strict=True))
 
 
 def genre_shares(movies: Iterable[Movie]) -> dict[str, float]:
@@ -142,21 +210,72 @@ def genre_shares(movies: Iterable[Movie]) -> dict[str, float]:
     return {genre: count / total for genre, count in counts.items()}
 
 
-def who_asks(seed: int, number: int, n_known: int, *, newcomers: bool = True) -> int | str:
-    """Whose request number `number` is: the place of a known user, or the id of a new one, who may come again.
+def renown(popularity: Mapping[str, float]) -> dict[str, float]:
+    """How popular each movie is among all, by rank: −1 for the least popular, 1 for the most; equals share the mean.
 
-    One request in twenty is a new user's (all where nobody is known); there are the more of them the longer it goes on.
+    >>> renown({"a": 7.5, "b": 0.1, "c": 0.1})
+    {'a': 1.0, 'b': -0.5, 'c': -0.5}
     """
+    values, place, number = np.unique(list(popularity.values()), return_inverse=True, return_counts=True)
+    if len(values) < 2:
+        return dict.fromkeys(popularity, 0.0)
+    rank = np.cumsum(number) - (number + 1) / 2
+    return dict(zip(popularity, (2 * rank[place] / (len(popularity) - 1) - 1).tolist(), strict=True))
+
+
+def who_asks(
+    seed: int, number: int, n_known: int, *, newcomers: float = 0.05, bots: float = 0.0, numeric: bool = False
+) -> int | str:
+    """Whose request number `number` is: the place of a known user, or the id of a new one, who may come again, or of a bot.
+
+    `newcomers` and `bots` are shares of the requests (all but the bots' are new users' where nobody is known); there are the
+    more new users the longer it goes on. Bots take requests over, they move nobody else's. `numeric` ids are whole numbers,
+    as lines of a log have them.
+    """
+    if bots and (robot := np.random.default_rng([seed, number, 2])).random() < bots:
+        return _visitor(seed, int(robot.integers(BOTS)) + 1, "bot", numeric)
     rng = np.random.default_rng([seed, number])
-    if n_known and not (newcomers and rng.random() < NEWCOMERS_SHARE):
+    if n_known and not (newcomers and rng.random() < newcomers):
         return int(rng.integers(n_known))
     crowd = 10 + number // 100 if n_known else 500
-    return f"sim-{seed}-{int(rng.integers(crowd)) + 1}"
+    return _visitor(seed, int(rng.integers(crowd)) + 1, "sim", numeric)
 
 
-def choose(slate: Sequence[Movie | None], who: Person, rng: np.random.Generator, habits: Habits = Habits()) -> Choice:
+def is_newcomer(seed: int, user_id: str) -> bool:
+    """Whether `who_asks` made this id for somebody new."""
+    return user_id.startswith(_prefixes(seed, "sim"))
+
+
+def is_bot(seed: int, user_id: str) -> bool:
+    """Whether `who_asks` made this id for a bot.
+
+    >>> is_bot(7, "bot-7-3"), is_bot(7, "9000000000700000003"), is_bot(7, "sim-7-3")
+    (True, True, False)
+    """
+    return user_id.startswith(_prefixes(seed, "bot"))
+
+
+def _prefixes(seed: int, kind: Literal["sim", "bot"]) -> tuple[str, str]:
+    return f"{kind}-{seed}-", f"{8 if kind == 'sim' else 9}{seed:010}"
+
+
+def _visitor(seed: int, number: int, kind: Literal["sim", "bot"], numeric: bool) -> str:
+    words, digits = _prefixes(seed, kind)
+    return f"{digits}{number:08}" if numeric else f"{words}{number}"
+
+
+def choose(
+    slate: Sequence[Movie | None],
+    who: Person,
+    rng: np.random.Generator,
+    habits: Habits = USUAL,
+    *,
+    seen: Container[str] = (),
+    renowned: Mapping[str, float] | None = None,
+) -> Choice:
     """What a user does with a list, best first; None stands for a movie that the catalogue does not have.
 
+    `seen` are movies that the user has watched before, `renowned` is `renown`'s; a movie that it does not name counts as 0.
     An empty list pleases nobody: nothing chosen, satisfaction 0.
     """
     draws = rng.random(len(slate)).tolist()
@@ -166,9 +285,12 @@ def choose(slate: Sequence[Movie | None], who: Person, rng: np.random.Generator,
         return Choice(None, 0.0, 0, None)
     fits = [who.fit(movie) for movie in slate]
     look = _look(len(slate), habits.patience)
+    known = renowned or {}
     place = None
-    for k, fit in enumerate(fits):
-        if draws[k] < look[k] * _logistic(habits.sharpness * (fit - habits.choosiness)):
+    for k, (movie, fit) in enumerate(zip(slate, fits, strict=True)):
+        name = movie.movie_id if movie is not None else ""
+        attract = _logistic(habits.sharpness * (fit + habits.fame * known.get(name, 0.0) - habits.choosiness))
+        if draws[k] < look[k] * attract * (AGAIN if name in seen else 1.0):
             place = k
             break
     shown = sum(weight * fit for weight, fit in zip(look, fits, strict=True)) / sum(look)
@@ -177,100 +299,47 @@ def choose(slate: Sequence[Movie | None], who: Person, rng: np.random.Generator,
     satisfaction = min(1.0, max(0.0, _logistic(1.2 * pleased) + mood + side * habits.gap))
     if place is None:
         return Choice(None, satisfaction, 0, None)
-    minute = _minute(fits[place], length, stays)
+    minute = minutes(fits[place], length, stays)
     stars = stars_for(fits[place], grain) if rates < 0.3 else None
-    return Choice(place, satisfaction, minute, stars)
+    return Choice(place, satisfaction, int(minute), None if stars is None else float(stars))
 
 
-def stars_for(fit: float, noise: float) -> float:
-    """A rating of 0.5 to 5 in halves: 3.5 for a middling fit, a star more for each unit of it.
+def bot_choice(slate: Sequence[Movie | None]) -> Choice:
+    """What a bot does with a list, whatever is on it: takes the first movie, praises it, does not watch it."""
+    return Choice(0, 1.0, 0, 5.0) if slate else Choice(None, 1.0, 0, None)
 
-    >>> stars_for(0.0, 0.0), stars_for(1.2, 0.0), stars_for(-9.0, 0.3)
-    (3.5, 4.5, 0.5)
+
+def stars_for(fit: F64 | float, noise: F64 | float, level: float = 3.5) -> F64:
+    """Ratings of 0.5 to 5 in halves: `level` for a middling fit, a star more for each unit of it.
+
+    >>> stars_for(np.array([0.0, 1.2, -9.0]), 0.0).tolist()
+    [3.5, 4.5, 0.5]
     """
-    return min(5.0, max(0.5, round(2 * (3.5 + fit + noise)) / 2))
+    stars: F64 = np.clip(np.rint(2 * (level + np.asarray(fit) + noise)) / 2, 0.5, 5.0)
+    return stars
 
 
-def _minute(fit: float, length: float, stays: float) -> int:
-    """How far a movie of 85 to 125 minutes is watched: to its end the likelier, the better it fits."""
-    return max(1, round((85 + 40 * length) * (1.0 if stays < _logistic(fit + 0.5) else stays)))
+def minutes(fit: F64 | float, length: F64 | float, stays: F64 | float) -> I64:
+    """How far a movie of 85 to 125 minutes is watched: to its end the likelier, the better it fits. `length`, `stays` in 0 to 1."""
+    shares = np.where(stays < 1 / (1 + np.exp(-np.clip(np.asarray(fit) + 0.5, -50, 50))), 1.0, stays)
+    watched: I64 = np.maximum(1, np.rint((85 + 40 * np.asarray(length)) * shares)).astype(np.int64)
+    return watched
 
 
-class History(NamedTuple):
-    """What a simulated service has seen before canarec came."""
+def chances(seed: int, names: Sequence[str], n: int) -> F64:
+    """(names, n) numbers between 0 and 1: the same for a seed and a name, whoever else there is.
 
-    movies: list[Movie]
-    profiles: list[Profile]
-    events: list[Watch | Rating]  # by time
-
-
-def history(
-    seed: int, *, n_users: int = 2_000, n_movies: int = 3_000, mean_watches: float = 48, habits: Habits = Habits()
-) -> History:
-    """Movies, users "1" … "n_users" and what they watched and rated in the two years before END_MS.
-
-    A user watches movie j with weight appeal_j · exp(TASTE · fit), without repeating: appeal is a long tail
-    1 / (rank + 10), so some movies are popular with all, and taste makes the rest. A third of what is watched is rated.
-    Movie ids are a movie service's: the title's words and the year, `the+silent+harbour+1987`.
+    Counter-based: the k-th is SplitMix64's output for the k-th step from 64 bits of the name's SHA-256 (Steele, Lea and Flood,
+    Fast splittable pseudorandom number generators, OOPSLA 2014).
     """
-    rng = _rng(seed, "history")
-    movies = _movies(rng, n_movies)
-    people = [person(seed, str(number), habits) for number in range(1, n_users + 1)]
-    likes = _fits(movies, people)
-    appeal = -1.0 * np.log(np.arange(n_movies) + 10)
-    appeal = appeal[rng.permutation(n_movies)]
-    spread = 0.9
-    counts = rng.lognormal(log(mean_watches) - spread**2 / 2, spread, n_users)
-    counts = np.clip(np.rint(counts), 5, max(5, n_movies // 3)).astype(np.int64)
-    events: list[Watch | Rating] = []
-    for row, who in enumerate(people):
-        # The best of Gumbel-shifted log weights are a draw without replacement: Efraimidis & Spirakis 2006.
-        keys = appeal + TASTE * likes[row] + rng.gumbel(size=n_movies)
-        count = min(int(counts[row]), n_movies)
-        watched = np.argpartition(-keys, count - 1)[:count]
-        watched = watched[rng.permutation(count)].tolist()
-        first = END_MS - int(rng.uniform(30, 730) * _DAY_MS)
-        times = np.sort(rng.integers(first, END_MS - 4 * 3_600_000, count)).tolist()
-        rated, length, stays = rng.random((3, count)).tolist()
-        noise = rng.normal(0, 0.5, count).tolist()
-        for k, column in enumerate(watched):
-            movie, fit, at = movies[column], float(likes[row, column]), times[k]
-            minute = _minute(fit, length[k], stays[k])
-            events.append(Watch(who.user_id, movie.movie_id, minute, at))
-            if rated[k] < 1 / 3:
-                events.append(Rating(who.user_id, movie.movie_id, stars_for(fit, noise[k]), at + minute * 60_000))
-    events.sort(key=lambda event: event.timestamp_ms)
-    return History(movies, [who.profile() for who in people], events)
-
-
-def _fits(movies: Sequence[Movie], people: Sequence[Person]) -> npt.NDArray[np.float64]:
-    """`Person.fit` of everybody for everything, (users, movies)."""
-    tags = np.zeros((len(_NAMES), len(movies)))
-    for column, movie in enumerate(movies):
-        for genre in movie.genres:
-            tags[_NAMES.index(genre), column] = 1 / len(movie.genres)
-    return np.array([list(who.weights.values()) for who in people]) @ tags
-
-
-def _movies(rng: np.random.Generator, n: int) -> list[Movie]:
-    weights = np.array([weight for weight, _ in GENRES.values()])
-    names = rng.permutation(len(_FIRST) * len(_SECOND))
-    years = np.clip(2024 - np.floor(rng.gamma(1.3, 14.0, n)), 1920, 2024).astype(int).tolist()
-    numbers = rng.choice([1, 2, 3], n, p=[0.35, 0.4, 0.25]).tolist()
-    movies = []
-    for j in range(n):
-        sequel, name = divmod(j, len(names))
-        first, second = divmod(int(names[name]), len(_SECOND))
-        title = f"{_FIRST[first]} {_SECOND[second]}" + (f" {sequel + 1}" if sequel else "")
-        genres = rng.choice(len(_NAMES), numbers[j], replace=False, p=weights / weights.sum()).tolist()
-        movie_id = f"{title.lower().replace(' ', '+')}+{years[j]}"
-        movies.append(Movie(movie_id, title, tuple(_NAMES[g] for g in sorted(genres)), years[j]))
-    return movies
-
-
-def _rng(seed: int, name: str) -> np.random.Generator:
-    """A generator of its own for each name: who else there is changes nobody."""
-    return np.random.default_rng([seed, int.from_bytes(sha256(name.encode()).digest()[:8], "big")])
+    starts = [int.from_bytes(sha256(f"{seed}:{name}".encode()).digest()[:8], "big") for name in names]
+    steps = np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    x = np.array(starts, np.uint64)[:, None] + steps
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    x ^= x >> np.uint64(31)
+    drawn: F64 = ((x >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    return drawn
 
 
 def _logistic(x: float) -> float:
@@ -280,23 +349,3 @@ def _logistic(x: float) -> float:
 @cache
 def _look(n: int, patience: float) -> tuple[float, ...]:
     return tuple((k + 1) ** -patience for k in range(n))
-
-
-def _names(line: str) -> tuple[str, ...]:
-    return tuple(line.split(","))
-
-
-_FIRST = _names(
-    "The Silent,The Last,The Hidden,The Golden,The Broken,A Distant,The Crimson,An Empty,The Burning,The Paper,The Second,"
-    "A Borrowed,The Iron,The Painted,The Midnight,Seven,The Forgotten,A Quiet,The Glass,The Northern,Beyond the,Under the,"
-    "The Stolen,The Wandering,One More,The Blue,The Winter,After the,The Secret,The Long,A Perfect,The Hollow,The Velvet,"
-    "Return to the,The Invisible,The Wild,No Other,The Ninth,The Lonely,Escape from the,The Restless,The Marble,A Summer,"
-    "The Gentle,The Savage,The Electric,The Emerald,The Sleeping,Beneath the,The Unknown"
-)
-_SECOND = _names(
-    "Harbour,Garden,River,Letter,Mountain,Stranger,Orchestra,Kingdom,Detective,Promise,Shadow,Island,Train,Winter,Piano,"
-    "Soldier,Daughter,Machine,Circus,Forest,Desert,Lighthouse,Witness,Voyage,Mirror,Carnival,Highway,Castle,Dancer,Painter,"
-    "Thief,Engine,Symphony,Summer,Hotel,Comet,Frontier,Island Song,Clockmaker,Library,Bridge,Valley,Storm,Captain,Portrait,"
-    "Wedding,Village,Tower,Traveller,Window,Horizon,Fortune,Inheritance,Market,Prophecy,Rain,Signal,Teacher,Tide,Tomorrow,"
-    "Violin,Visitor,Wolf,Year"
-)

@@ -1,17 +1,19 @@
-"""The simulator's history as a data set: what a first start without data publishes. Made by `models.viewer`, from a seed.
+"""The simulator's history as a data set: what a first start without data publishes. Made by `models.simulated`, from a seed.
 
 Published once, as `pipelines.once` has it. A cluster that already holds data of another origin is left as it is.
 """
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from hashlib import sha256
 from typing import cast
 
 import msgspec
 
 from models.config import Applied
 from models.events import Rating, Watch
-from models.viewer import history
+from models.simulated import MOVIES, USERS, history
+from models.viewer import USUAL, Habits
 from pipelines.movielens import Imported, Progress
 from pipelines.once import HEADER, Headers, Once, Outgoing
 from streams.clients import Cluster, messages, whole
@@ -26,8 +28,9 @@ def publish_history(
     seed: int,
     progress: Progress = lambda what, lines, share: None,
     *,
-    n_users: int = 2_000,
-    n_movies: int = 3_000,
+    n_users: int = USERS,
+    n_movies: int = MOVIES,
+    habits: Habits = USUAL,
 ) -> Imported:
     """Publishes the history of a seed: catalogue, profiles, watch and rating events. A second call changes nothing.
 
@@ -36,6 +39,8 @@ def publish_history(
     """
     cluster.check()
     origin, imported = f"simulated-{seed}", Imported()
+    if habits != USUAL:
+        origin += f"-{sha256(repr(habits).encode()).hexdigest()[:8]}"
     once = Once(cluster, applied, origin)
     known = {what: once.finished(applied.topic(topic)) for what, topic in _PARTS.items()}
     if all(counts is not None for counts in known.values()):
@@ -44,7 +49,7 @@ def publish_history(
         return imported
     if _of_another_origin(cluster, applied, origin):
         return imported
-    made = history(seed, n_users=n_users, n_movies=n_movies)
+    made = history(seed, n_users=n_users, n_movies=n_movies, habits=habits)
     records: dict[str, list[tuple[str, bytes]]] = {
         "movies": [(movie.movie_id, _json(movie)) for movie in made.movies],
         "profiles": [(profile.user_id, _json(profile)) for profile in made.profiles],

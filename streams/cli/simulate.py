@@ -2,10 +2,13 @@
 
 import signal
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec.structs import replace
 
+from models.config import Simulator
+from models.errors import CanarecError
 from streams.cli.options import Number, cluster_options
 from streams.home import Home
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @cluster_options
+@click.option("--check", is_flag=True, help="The history of `canarec up` against published figures; needs no broker.")
 @click.option("--rate", type=Number(0, 10_000, min_open=True), help="Requests a second. [default: config.json's]")
 @click.option("--for", "seconds", type=Number(min=0), help="End by itself after so many seconds.")
 @click.option(
@@ -23,41 +27,90 @@ if TYPE_CHECKING:
 @click.option(
     "--users", help="Who asks: a range as 1-610, or a file with an id a line. [default: all known, and new ones]"
 )
+@click.option("--newcomers", type=Number(0, 1), help="Share of the requests that are new users'.")
+@click.option("--bots", type=Number(0, 1), help="Share of the requests that are bots'.")
+@click.option("--tilt", type=Number(0, 10), help="How far the tastes of men and women lie apart.")
+@click.option("--drift", type=click.Choice(["none", "abrupt", "gradual"]), help="Everybody's taste changes.")
+@click.option("--drift-after", type=Number(0, 1e9), help="Seconds after the start at which it begins to.")
+@click.option("--bursts", type=Number(1, 1_000), help="Now and then so many times the requests.")
+@click.option("--night", type=Number(0, 1), help="Share of the requests that are missing at midnight.")
+@click.option("--day", type=Number(0, 1e6, min_open=True), help="Seconds from one noon to the next.")
+@click.option("--movielog/--events", default=None, help="Raw lines, some damaged, or events of the contract.")
+@click.option("--damage", type=Number(0, 1), help="Share of the lines that have a stray character.")
 @click.option("--quiet", is_flag=True, help="Only the summary at the end.")
 def simulate(
     home: Home,
     bootstrap_servers: str,
-    rate: float | None,
+    check: bool,
     seconds: float | None,
-    seed: int | None,
     users: str | None,
     quiet: bool,
+    **habits: Any,
 ) -> None:
     """Users who ask, choose, watch and rate, until Ctrl-C.
 
-    Requests come at the given rate whether or not they are answered. One in twenty is a new user's.
+    Requests come at the given rate whether or not they are answered. One in twenty is a new user's. What is not given is as
+    `simulator` in config.json says; docs/simulator.md tells what it all does.
 
     \b
     Example:
       canarec simulate --rate 50 --for 60
+      canarec simulate --movielog --bots 0.1 --drift abrupt --drift-after 30
+      canarec simulate --check
     """
-    from streams.simulator import Simulation, crowd, user_ids
+    from streams.crowd import crowd, user_ids
+    from streams.simulator import Simulation
 
+    applied = home.load()
+    chosen = _chosen(applied.config.simulator, **habits)
+    if check:
+        _check(chosen)
+        return
     ending = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ending.set())
     named = user_ids(users) if users is not None else None
-    applied, cluster = home.load(), home.cluster(bootstrap_servers)
+    cluster = home.cluster(bootstrap_servers)
     cluster.check(timeout_s=5)
-    chosen = applied.config.simulator
     found = crowd(cluster, applied, named)
     if not quiet:
         click.echo(f"{len(found.users):,} users known, {len(found.movies):,} movies; Ctrl-C ends it")
-    simulation = Simulation(
-        cluster, applied, found, rate=rate or chosen.rate, seed=chosen.seed if seed is None else seed
-    )
+    simulation = Simulation(cluster, applied, found, chosen)
     counts = simulation.run(ending, seconds, (lambda counts: None) if quiet else LiveLine().show)
     click.echo(counts.line())
+
+
+def _chosen(
+    configured: Simulator,
+    *,
+    drift: str | None,
+    drift_after: float | None,
+    bursts: float | None,
+    day: float | None,
+    **others: Any,
+) -> Simulator:
+    """The configuration with what the options say instead."""
+    return replace(
+        configured,
+        drift=replace(configured.drift, **_given(kind=drift, after_s=drift_after)),
+        bursts=replace(configured.bursts, **_given(times=bursts)),
+        **_given(day_s=day, **others),
+    )
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _check(chosen: Simulator) -> None:
+    from models import calibration
+    from models.simulated import history
+    from models.viewer import Habits
+
+    rows = calibration.check(history(chosen.seed, habits=Habits.of(chosen)))
+    click.echo(calibration.table(rows))
+    if off := [row.target.name for row in rows if not row.kept]:
+        raise CanarecError(f"off by more than the tolerance: {', '.join(off)}")
 
 
 class LiveLine:

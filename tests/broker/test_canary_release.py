@@ -13,13 +13,15 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from models.config import Simulator
 from models.recommenders import store
 from models.recommenders.als import Als
 from models.recommenders.base import Rows
 from models.recommenders.popular import counts
 from streams import processes
 from streams.cli import main
-from streams.simulator import Simulation, crowd
+from streams.crowd import crowd
+from streams.simulator import Simulation
 from streams.worker import child_command
 
 pytestmark = pytest.mark.release
@@ -107,7 +109,7 @@ def scheduler(shop):
 @contextmanager
 def simulated_users(shop):
     users = crowd(shop.cluster, shop.applied, [f"u{number}" for number in range(USERS)])
-    simulation = Simulation(shop.cluster, shop.applied, users, rate=RATE, seed=5)
+    simulation = Simulation(shop.cluster, shop.applied, users, Simulator(rate=RATE, seed=5))
     ending = threading.Event()
     thread = threading.Thread(target=simulation.run, args=(ending,))
     thread.start()

@@ -9,14 +9,16 @@ import time
 
 import pytest
 
-from models.config import parse
+from models.config import Simulator, parse
+from models.simulated import history
 from models.topics import TOPICS
-from models.viewer import history, who_asks
+from models.viewer import who_asks
 from pipelines.simulated import publish_history
 from streams import topics
 from streams.cli import main
 from streams.clients import Cluster, messages, whole
-from streams.simulator import Simulation, crowd
+from streams.crowd import crowd
+from streams.simulator import Simulation
 from streams.worker import child_command
 
 HISTORY_TOPICS = ("movie-catalog", "user-profiles", "watch-events", "rating-events")
@@ -151,7 +153,7 @@ def test_the_same_seed_makes_the_same_users_ask(shop):
     known = len(found.users)
     seen = []
     for _ in range(2):
-        run = Simulation(shop.cluster, shop.applied, found, rate=200, seed=11)
+        run = Simulation(shop.cluster, shop.applied, found, Simulator(rate=200, seed=11))
         counts = run.run(threading.Event(), 0.5)
         assert counts.asked == counts.answered > 50
         mine = [
@@ -203,7 +205,9 @@ def test_quiet_says_only_what_came_of_it(shop):
 
 def test_nobody_to_answer_is_no_reason_to_wait(installations):
     with installations() as empty:
-        done = Simulation(empty.cluster, empty.applied, crowd(empty.cluster, empty.applied), rate=100, seed=1)
+        done = Simulation(
+            empty.cluster, empty.applied, crowd(empty.cluster, empty.applied), Simulator(rate=100, seed=1)
+        )
         counts = done.run(threading.Event(), 0.3)
         assert counts.answered == 0 < counts.asked
         assert "answered 0 (– fallback" in counts.line()

@@ -3,6 +3,7 @@
 import re
 import string
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from models.movielog import (
     Record,
     Result,
     canonical,
+    damaged,
     encode,
     escaped,
     parse,
@@ -347,3 +349,18 @@ def _read(line: bytes) -> Record | None:
 def test_what_no_line_can_say_is_not_written(record: Record) -> None:
     with pytest.raises(ValueError, match="line"):
         encode(record)
+
+
+def test_a_damaged_line_has_one_stray_character_and_is_refused_or_says_something_else() -> None:
+    refused, rng = 0, np.random.default_rng(1)
+    for _, record in LINES:
+        line = encode(record)
+        for _ in range(20):
+            spoiled = damaged(line, rng)
+            assert len(spoiled) == len(line) + 1
+            assert any(spoiled[:place] + spoiled[place + 1 :] == line for place in range(len(spoiled)))
+            try:
+                parse(spoiled, LIMITS)
+            except BadMessage as error:
+                refused += bool(error.reason)
+    assert 0.2 < refused / (20 * len(LINES)) < 0.95

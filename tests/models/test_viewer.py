@@ -7,11 +7,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.events import Movie, Rating, Watch
-from models.recommenders.als import Als
-from models.recommenders.base import Rows, Top
-from models.recommenders.popular import Popular, counts
-from models.viewer import END_MS, GENRES, Gender, Habits, Person, choose, fan, genre_shares, history, person, who_asks
+from models.events import Movie
+from models.viewer import (
+    GENRES,
+    WOMEN_SHARE,
+    Gender,
+    Habits,
+    People,
+    Person,
+    bot_choice,
+    chances,
+    choose,
+    drifted,
+    fan,
+    fashion,
+    genre_shares,
+    is_bot,
+    is_newcomer,
+    person,
+    renown,
+    who_asks,
+)
 
 WAR, LOVE = Movie("war", "War", ("War",)), Movie("love", "Love", ("Romance",))
 SOLDIER = Person("1", "M", {"War": 3.0, "Romance": -3.0})
@@ -23,9 +39,35 @@ def test_a_seed_makes_the_same_people_whoever_else_there_is() -> None:
     assert person(1, "42").weights != person(2, "42").weights
 
 
-def test_two_users_in_five_are_women() -> None:
-    women = sum(person(3, str(number)).gender == "F" for number in range(2_000))
-    assert 740 < women < 860
+def test_many_at_once_are_the_same_people() -> None:
+    names = [f"u{number}" for number in range(50)]
+    people = People.of(3, names, Habits(tilt=1.0))
+    assert [people.person(place) for place in range(50)] == [person(3, name, Habits(tilt=1.0)) for name in names]
+
+
+def test_one_user_in_six_is_a_woman() -> None:
+    women = People.of(3, [str(number) for number in range(20_000)]).women
+    assert women.mean() == pytest.approx(WOMEN_SHARE, abs=0.01)
+
+
+def test_chances_are_even_and_those_of_two_names_or_seeds_have_nothing_in_common() -> None:
+    drawn = chances(1, [str(number) for number in range(2_000)], 20)
+    assert np.histogram(drawn, 10, (0, 1))[0] == pytest.approx(4_000, abs=300)
+    assert 0 < drawn.min() < drawn.max() < 1
+    others = chances(2, [str(number) for number in range(2_000)], 20)
+    assert abs(np.corrcoef(drawn[:-1].ravel(), drawn[1:].ravel())[0, 1]) < 0.02
+    assert abs(np.corrcoef(drawn.ravel(), others.ravel())[0, 1]) < 0.02
+
+
+def test_a_liked_year_makes_a_movie_fit_better_and_one_far_away_worse() -> None:
+    who = replace(SOLDIER, year=1990)
+    fits = [who.fit(replace_year(WAR, year)) for year in (1990, 1985, 1980, 1970, 1920)]
+    assert fits == [4.5, 3.75, 3.0, 1.5, 1.5]
+    assert who.fit(WAR) == 3.0
+
+
+def replace_year(movie: Movie, year: int) -> Movie:
+    return Movie(movie.movie_id, movie.title, movie.genres, year)
 
 
 def test_fit_is_the_mean_of_the_weights_of_the_genres() -> None:
@@ -77,7 +119,7 @@ def test_who_asks_is_the_seeds_and_one_in_twenty_is_new() -> None:
     newcomers = [turn for turn in turns if isinstance(turn, str)]
     assert 140 < len(newcomers) < 260
     assert len(set(newcomers)) < len(newcomers)  # some come again
-    assert all(isinstance(who_asks(1, number, 50, newcomers=False), int) for number in range(500))
+    assert all(isinstance(who_asks(1, number, 50, newcomers=0.0), int) for number in range(500))
     assert all(isinstance(who_asks(1, number, 0), str) for number in range(500))
 
 
@@ -136,50 +178,89 @@ def test_a_choice_is_always_one_that_can_be(slate: list[Movie | None], weight: f
         assert choice.stars is None or (0.5 <= choice.stars <= 5 and choice.stars * 2 % 1 == 0)
 
 
-def test_a_history_is_the_same_for_a_seed_and_another_for_another() -> None:
-    small = history(1, n_users=20, n_movies=50)
-    assert small == history(1, n_users=20, n_movies=50)
-    assert small.events != history(2, n_users=20, n_movies=50).events
+# -- places, what was seen, what is popular ---------------------------------------------------------
 
 
-def test_a_history_names_only_movies_and_users_that_it_has() -> None:
-    made = history(1, n_users=50, n_movies=80)
-    movies, users = {movie.movie_id for movie in made.movies}, {who.user_id for who in made.profiles}
-    assert (len(movies), len(users)) == (80, 50)
-    assert {event.movie_id for event in made.events} <= movies
-    assert {event.user_id for event in made.events} == users
-    watches = [(event.user_id, event.movie_id) for event in made.events if isinstance(event, Watch)]
-    assert len(watches) == len(set(watches))
-    assert {(e.user_id, e.movie_id) for e in made.events if isinstance(e, Rating)} <= set(watches)
-    times = [event.timestamp_ms for event in made.events]
-    assert times == sorted(times)
-    assert times[-1] < END_MS
+def test_the_stronger_the_position_bias_the_more_often_the_first_place_is_chosen() -> None:
+    nobody = replace(SOLDIER, weights={})
+
+    def first(patience: float) -> float:
+        habits = Habits(sharpness=1.0, choosiness=2.0, patience=patience)
+        places = [choose([LOVE] * 10, nobody, np.random.default_rng(n), habits).place for n in range(3_000)]
+        return places.count(0) / sum(place is not None for place in places)
+
+    shares = [first(patience) for patience in (0.0, 0.8, 2.0)]
+    assert shares == sorted(shares)
+    assert shares[2] > shares[0] + 0.3
 
 
-def test_ids_are_a_movie_services_and_differ_even_when_names_run_out() -> None:
-    made = history(1, n_users=1, n_movies=7_000)
-    assert len({movie.movie_id for movie in made.movies}) == 7_000
-    for movie in made.movies:
-        assert movie.movie_id == f"{movie.title.lower().replace(' ', '+')}+{movie.year}"
+def test_what_was_seen_is_seldom_chosen_again() -> None:
+    def chosen(seen: set[str]) -> int:
+        return sum(choose([WAR], SOLDIER, np.random.default_rng(n), seen=seen).place == 0 for n in range(2_000))
+
+    assert chosen({"war"}) < 0.2 * chosen({"love"})
 
 
-def test_few_movies_get_most_of_the_watches_and_a_model_beats_popularity() -> None:
-    made = history(2026)
-    column = {movie.movie_id: number for number, movie in enumerate(made.movies)}
-    watched: dict[str, list[int]] = {}
-    for event in made.events:
-        if isinstance(event, Watch):
-            watched.setdefault(event.user_id, []).append(column[event.movie_id])
-    assert 100_000 < len(made.events) < 160_000
-    newest = {user: seen[int(0.8 * len(seen)) :] for user, seen in watched.items()}
-    before = Rows.of([sorted(seen[: int(0.8 * len(seen))]) for seen in watched.values()])
-    popularity = counts(before, len(column))
-    assert np.sort(popularity)[-300:].sum() / popularity.sum() > 0.4
+def test_what_is_popular_attracts_more_but_pleases_no_more() -> None:
+    def choices(known: float) -> list[tuple[int | None, float]]:
+        habits = Habits(fame=2.0)
+        some = [choose([WAR], SOLDIER, np.random.default_rng(n), habits, renowned={"war": known}) for n in range(1_000)]
+        return [(each.place, each.satisfaction) for each in some]
 
-    def recall(top: Top) -> float:
-        found = [len(set(top.row(row)[0].tolist()) & set(held)) / len(held) for row, held in enumerate(newest.values())]
-        return float(np.mean(found))
+    unknown, famous = choices(-1.0), choices(1.0)
+    assert sum(place == 0 for place, _ in famous) > 2 * sum(place == 0 for place, _ in unknown)
+    for (before, content), (after, as_content) in zip(unknown, famous, strict=True):
+        assert before == after == 0 or before is None
+        assert before != after or content == as_content
 
-    parameters = {"factors": 32, "regularization": 5.0, "alpha": 5.0, "iterations": 8}
-    model = Als.fit(before, len(column), parameters, seed=0)
-    assert recall(model.top(model.users(before), 20, before)) > 1.25 * recall(Popular.of(popularity).top(20, before))
+
+def test_renown_of_equals_is_none() -> None:
+    assert renown({}) == {}
+    assert renown({"a": 1.0, "b": 1.0}) == {"a": 0.0, "b": 0.0}
+
+
+# -- newcomers, bots, drift -------------------------------------------------------------------------
+
+
+def test_bots_have_their_share_of_the_requests_and_move_nobody_elses() -> None:
+    plain = [who_asks(1, number, 50) for number in range(4_000)]
+    turns = [who_asks(1, number, 50, bots=0.3) for number in range(4_000)]
+    by_bots = [isinstance(turn, str) and is_bot(1, turn) for turn in turns]
+    assert np.mean(by_bots) == pytest.approx(0.3, abs=0.03)
+    assert all(mine == turn for mine, turn, bot in zip(plain, turns, by_bots, strict=True) if not bot)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_newcomers_have_their_share(share: float) -> None:
+    turns = [who_asks(1, number, 50, newcomers=share) for number in range(3_000)]
+    assert np.mean([isinstance(turn, str) for turn in turns]) == pytest.approx(share, abs=0.03)
+
+
+def test_for_lines_new_users_and_bots_are_whole_numbers_and_still_told_apart() -> None:
+    words = [who_asks(7, number, 0, bots=0.5) for number in range(300)]
+    digits = [who_asks(7, number, 0, bots=0.5, numeric=True) for number in range(300)]
+    for word, number in zip(words, digits, strict=True):
+        assert isinstance(word, str)
+        assert isinstance(number, str)
+        assert number.isdecimal()
+        assert len(number) < 20
+        assert is_bot(7, word) == is_bot(7, number) != is_newcomer(7, number) == is_newcomer(7, word)
+    assert len(set(words)) == len(set(digits))
+
+
+def test_a_bot_takes_and_praises_what_is_first_whatever_it_is() -> None:
+    assert bot_choice([None, WAR]) == (0, 1.0, 0, 5.0)
+    assert bot_choice([]).place is None
+
+
+def test_a_fashion_moves_everybodys_taste_the_same_way_and_not_at_all_before_it_begins() -> None:
+    way = fashion(3)
+    assert fashion(3) == way != fashion(4)
+    assert np.mean(list(way.values())) == pytest.approx(0)
+    assert np.std(list(way.values())) == pytest.approx(1)
+    people = [person(1, str(number)) for number in range(10)]
+    assert [drifted(who, way, 0.0) for who in people] == people
+    for who in people:
+        moved = drifted(who, way, 2.0)
+        assert all(moved.weights[genre] == who.weights[genre] + 2 * step for genre, step in way.items())
+        assert (moved.user_id, moved.gender, moved.year) == (who.user_id, who.gender, who.year)

@@ -10,7 +10,8 @@ from models.events import Movie, Watch
 from models.history import Histories
 from models.ids import Ids
 from models.viewer import person
-from streams.simulator import MOST_USERS, Counts, Crowd, user_ids
+from streams.crowd import MOST_USERS, Crowd, user_ids
+from streams.simulator import Counts
 
 
 def test_a_range_and_a_file_name_users(tmp_path: Path) -> None:
