@@ -23,6 +23,7 @@ from models.ids import Ids
 from models.recommenders.base import F64, I32, I64
 from models.wire import Limits
 from pipelines import parquet, tiles
+from pipelines.past import is_anothers
 from streams.clients import Cluster, messages, watermarks
 from streams.messages import kafka_ms, offset, place
 
@@ -129,10 +130,13 @@ def read(
 
     names: what Kafka calls a topic → what the archive and the contract call it.
 
-    Kafka is asked only for what the archive lacks. Errors: CanarecError, KafkaException where it does not answer.
+    Kafka is asked only for what the archive lacks; of a topic that was made anew since it was archived, that is all. Errors: CanarecError, KafkaException where it does not answer.
     """
     reading = _Reading(archive, frozenset(users), names, sum(ends.values()), progress)
-    missing = {where: reading.archived(where, after) for where, after in ends.items()}
+    anothers = {topic for topic in {name for name, _ in ends} if is_anothers(cluster, archive, names[topic], topic)}
+    missing = {
+        where: [(0, after)] if where[0] in anothers else reading.archived(where, after) for where, after in ends.items()
+    }
     reading.topics(cluster, {where: spans for where, spans in missing.items() if spans})
     return reading.indexed(list(ends), ids)
 

@@ -1,7 +1,7 @@
 """Watch and rating events between offsets: from the archive where it reaches, else from the topics. Reads; counts and keeps nothing.
 
 A place is (topic of the contract, partition), a range (first, next). What a topic has dropped and the archive does not have is not there.
-A damaged file of the archive counts as one that is not there: the next archiving mends it.
+A damaged file of the archive counts as one that is not there; whoever makes a data set of it, or joins it with others, sets it aside.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 
 from models import wire
 from models.config import Applied
@@ -76,6 +77,24 @@ def events_of(
     for portion in _each(missing):
         for events, _ in read(cluster, applied, there(cluster, applied, portion)):
             yield [event for event in events if event.user_id in user_ids]
+
+
+def is_anothers(cluster: Cluster, archive: Path, name: str, topic: str) -> bool:
+    """Whether the archive of `name` is of another topic than the one that Kafka calls `topic` now: one that was deleted since.
+
+    Not where Kafka has no such topic: then the archive is all that is left. Errors: KafkaException where it does not answer.
+    """
+    archived = tiles.identity(archive, name)
+    if archived is None:
+        return False
+    admin = cluster.admin()  # ends with its last reference, and its questions with it
+    try:
+        found = str(admin.describe_topics(TopicCollection([topic]))[topic].result(10).topic_id)
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return False
+        raise
+    return found != str(archived["topic_id"])
 
 
 def there(cluster: Cluster, applied: Applied, ranges: Ranges) -> dict[tuple[str, int], tuple[int, int]]:

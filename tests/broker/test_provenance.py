@@ -230,6 +230,29 @@ def test_events_are_the_same_from_topics_and_archive_and_what_neither_has_is_tol
         assert movies(tmp_path / "archive") == wanted
 
 
+def test_an_archive_of_a_topic_that_was_deleted_says_nothing_of_the_one_that_has_its_name(installations, tmp_path):
+    with installations() as shop:
+        shop.see("u1", "m007")
+        shop.flush()
+        topic = shop.applied.topic("watch-events")
+        archive.extend(shop.cluster, shop.applied, tmp_path, topics=["watch-events"])
+        ends = {place: after for place, (_, after) in whole(shop, [topic]).items()}
+        admin = shop.cluster.admin()
+        for deleted in admin.delete_records([TopicPartition(*place, after) for place, after in ends.items()]).values():
+            deleted.result(30)
+
+        def movies():
+            found = below.read(shop.cluster, tmp_path, {"u1"}, ends, {topic: "watch-events"}, Ids())
+            offsets = {topic: {str(number): after for (_, number), after in ends.items()}}
+            return found.movies("u1", offsets, shop.applied.config.events.limits()).tolist()
+
+        assert movies() == [0]
+        identity = tmp_path / "watch-events" / "_topic.json"
+        identity.write_text(json.dumps({**json.loads(identity.read_text()), "topic_id": "another"}))
+        with pytest.raises(BadArtifact, match="neither in the topic nor in the archive"):
+            movies()
+
+
 def whole(shop, topics):
     consumer = shop.cluster.consumer()
     try:
