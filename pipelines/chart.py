@@ -47,7 +47,7 @@ def percent(value: float) -> str:
     >>> percent(12.5)
     '12.5 %'
     """
-    return f"{value:g} %"
+    return f"{value:g} %".replace("-", "−")
 
 
 def plain(value: float) -> str:
@@ -55,7 +55,7 @@ def plain(value: float) -> str:
     >>> plain(12000), plain(0.25)
     ('12,000', '0.25')
     """
-    return f"{value:,.4g}" if abs(value) < 1_000 else f"{value:,.0f}"
+    return (f"{value:,.4g}" if abs(value) < 1_000 else f"{value:,.0f}").replace("-", "−")
 
 
 def line_chart(title: str, lines: Sequence[Line]) -> str:
@@ -139,12 +139,12 @@ def dot_chart(
     """A row for each label: a dot for each name, on a line as long as its interval. `zero`: 0 is on the axis, with a line."""
     marks = [mark for _, some in rows for mark in some if mark is not None]
     bounds = [bound for mark in marks for bound in mark if bound is not None] or [0.0, 1.0]
-    steps = ticks(min(bounds + [0.0] * zero), max(bounds + [0.0] * zero))
+    steps = ticks(min(bounds + [0.0] * zero), max(bounds + [0.0] * zero), 4)
     low, high = steps[0], steps[-1]
     apart = font if any(mark.low is not None for mark in marks) else 0  # dots alone can share a line
     tall = 2.0 * font + apart * (len(names) - 0.5)  # of a row
     shape = Shape(PAGE.width, int(tall * len(rows)) + font * 6, font)
-    wide = min(0.42 * shape.width, 0.6 * font * max((len(label) for label, _ in rows), default=0) + font)
+    wide = min(0.45 * shape.width, 0.62 * font * max((len(label) for label, _ in rows), default=0) + font)
     drawing = _Drawing(title, about, shape, names if len(names) > 1 else (), x_label=x_label, left=wide)
     span = (high - low) or 1.0
     for value in steps:
@@ -286,5 +286,5 @@ def _colour(number: int) -> str:
 
 
 def _shortened(label: str, width: float, font: int) -> str:
-    most = max(4, int(width / (0.56 * font)))
+    most = max(4, int(width / (0.62 * font)) - 1)
     return label if len(label) <= most else label[: most - 1] + "…"

@@ -168,12 +168,12 @@ def _evaluated(evaluation: Mapping[str, Any], name: str) -> Interval:
 
 
 def paired(name: str, one: F64, other: F64, members: Any | None) -> list[Figures]:
-    """The row of everybody, and, where there are groups, of each; a user counts that both have a value for."""
+    """The row of everybody, and of each group where there are several; a user counts that both have a value for."""
     both = ~(np.isnan(one) | np.isnan(other))
     rows = []
     for group in ("all", *(GROUPS if members is not None else ())):
         member = both if group == "all" else both & (members == group)
-        if group != "all" and not member.any():
+        if group != "all" and (not member.any() or np.array_equal(member, both)):
             continue
         rows.append(
             _row(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from models.recommenders.store import Model
     from pipelines.analysis.observed import Observed, Window
 
-BROKER_WAIT_S = 3
+BROKER_WAIT_S = 2
 
 
 @click.command()
