@@ -1,0 +1,82 @@
+"""The sentences say what the figures say, and no more."""
+
+import pytest
+
+from pipelines.analysis import words
+
+
+def quality(group, low, high, *, small=False):
+    value = {"value": (low + high) / 2, "low": low, "high": high}
+    return {"group": group, "tested": 50 if small else 500, "too_small": small, "ndcg_at_20": value}
+
+
+def figures(**changes):
+    """Figures of a world where nothing can be said."""
+    nothing = {"value": None, "low": None, "high": None}
+    spread = {"gini": nothing, "coverage": nothing, "movies": 0, "lists": 0, "source": "what was recommended"}
+    stats = {
+        "n_movies": 10,
+        "corr_popularity_interactions": None,
+        "top_share_fraction": None,
+        "top_share_percent": None,
+    }
+    return {
+        "window": {"interactions": 0, "users": 0},
+        "popularity_stats": {**stats, "top_k_fraction": 0.1},
+        "popularity_source": "catalogue",
+        "genre_diversity": {"mean_genres": None},
+        "quality": {"groups": []},
+        "watched": spread,
+        "recommended": spread,
+        "tenths": [{"watched": 0, "recommended": 0}],
+        **changes,
+    }
+
+
+def test_where_nothing_can_be_said_nothing_is():
+    assert words.summary(figures()) == []
+
+
+@pytest.mark.parametrize(
+    ("r", "said"), [(0.05, "no guide to"), (0.244, "a weak guide to"), (0.5, "some guide to"), (0.9, "a good guide to")]
+)
+def test_a_correlation_is_put_into_words(r, said):
+    found = figures()
+    found["popularity_stats"]["corr_popularity_interactions"] = r
+    assert words.summary(found) == [
+        f"What was popular before, by the catalogue, is {said} what is watched (r = {r:.2f})."
+    ]
+
+
+def test_a_gap_is_told_when_the_intervals_lie_apart():
+    found = figures(quality={"groups": [quality("M", 0.1, 0.2), quality("F", 0.3, 0.4)]})
+    assert words.summary(found) == [
+        "What women will watch is predicted better than what men will (NDCG@20 0.350 against 0.150)."
+    ]
+
+
+def test_none_is_told_when_they_overlap():
+    found = figures(quality={"groups": [quality("M", 0.1, 0.35), quality("F", 0.3, 0.4)]})
+    (said,) = words.summary(found)
+    assert said.startswith("No difference between men and women is proven")
+
+
+def test_a_small_group_is_not_compared_but_named():
+    found = figures(quality={"groups": [quality("M", 0.1, 0.2), quality("F", 0.3, 0.4, small=True)]})
+    assert words.summary(found) == ["Too few tested users to conclude anything about: women (50)."]
+
+
+@pytest.mark.parametrize(("low", "high", "proven"), [(0.1, 0.3, True), (-0.3, -0.1, True), (-0.1, 0.3, False)])
+def test_a_change_is_proven_when_its_interval_leaves_0_out(low, high, proven):
+    row = {
+        "number": "novelty",
+        "group": "all",
+        "too_small": False,
+        "first": {"value": 2.0},
+        "second": {"value": 2.2},
+        "difference": {"value": (low + high) / 2, "low": low, "high": high},
+    }
+    found = figures(comparison={"versions": ["v1", "v2"], "users": 900, "numbers": [row]})
+    (said,) = words.summary(found)
+    assert ("Novelty 2 → 2.2" in said) == proven
+    assert ("no number is proven to have changed" in said) != proven
