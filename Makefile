@@ -67,6 +67,13 @@ study-drift: $(READY) ## how soon drift is found, how often falsely (docs/retrai
 study: $(READY) ## how often the canary's verdicts err, simulated; tables and plots into docs/canary.md; a minute
 	$(BIN)/python -m pipelines.studies.canary
 
+.PHONY: study-fairness study-loop
+study-fairness: $(READY) ## what the mitigations do to the gap between men and women, and what they cost; into docs/fairness.md; 2 minutes
+	$(BIN)/python -m pipelines.studies.fairness
+
+study-loop: $(READY) ## ten retrainings on what people chose from their lists: what amplifies, what damps; into docs/fairness.md; 2 minutes
+	$(BIN)/python -m pipelines.studies.loop
+
 lint: $(READY) ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

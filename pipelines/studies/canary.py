@@ -7,7 +7,6 @@ verdict of a run stands. Prints its tables, puts them into docs/canary.md and dr
 """
 
 import math
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from models.release import failures
 from models.release.bounds import Sample, about, information
 from models.release.ratio_mismatch import log_bayes_factor
 from pipelines.chart import Line, line_chart
+from pipelines.studies import pages
 
 PAGE = Path("docs/canary.md")
 RUNS, SPLIT_RUNS, ERROR_RUNS = 1_000, 20_000, 300
@@ -149,7 +149,7 @@ def quality(runs: int = RUNS) -> tuple[str, dict[float, tuple[Decided, Decided]]
         head += [
             f"{name}{what}" for what in ("passed by 2,400", "out by 2,400", "passed by 5,000", "out by 5,000", "users")
         ]
-    return _table(head, rows), found
+    return pages.table(head, rows), found
 
 
 def rates(runs: int = RUNS * 2) -> str:
@@ -169,7 +169,7 @@ def rates(runs: int = RUNS * 2) -> str:
             for test in (anytime, z_test):
                 cells += [_percent(test(*at, margin).share()[0]), _percent(test(*equal, margin).share()[1])]
             rows.append(cells)
-    return _table(
+    return pages.table(
         ["metric", "margin", "stable : canary", "at the margin, passed", "equal, out", "z: passed", "z: out"], rows
     )
 
@@ -201,7 +201,7 @@ def together(runs: int = RUNS) -> str:
                 *map(_percent, (*decided.share(24), *decided.share(50))),
             ]
         )
-    return _table(["candidate", "passed by 2,400", "out by 2,400", "passed by 5,000", "out by 5,000"], rows)
+    return pages.table(["candidate", "passed by 2,400", "out by 2,400", "passed by 5,000", "out by 5,000"], rows)
 
 
 def split(runs: int = SPLIT_RUNS) -> str:
@@ -214,7 +214,7 @@ def split(runs: int = SPLIT_RUNS) -> str:
         sequential = log_bayes_factor(canary, n - canary, 0.1) > -math.log(_DEFAULTS.srm_alpha)
         usual = (canary - 0.1 * n) ** 2 / (0.09 * n) > chi2.isf(_DEFAULTS.srm_alpha, 1)
         rows.append([f"{share:.0%}", *(f"{100 * test.any(axis=1).mean():.2f} %" for test in (sequential, usual))])
-    return _table(["gives", "found", "χ² looked at as often"], rows)
+    return pages.table(["gives", "found", "χ² looked at as often"], rows)
 
 
 def errors(runs: int = ERROR_RUNS) -> str:
@@ -229,7 +229,7 @@ def errors(runs: int = ERROR_RUNS) -> str:
             median = f", median {np.median(first[fired]):.0f}" if fired.mean() > 0.5 else ""
             cells.append(f"{100 * fired.mean():.1f} %{median}")
         rows.append(cells)
-    return _table(["candidate fails", "stable fails", "out at 1 %", "out at 10 %", "out at 50 %"], rows)
+    return pages.table(["candidate fails", "stable fails", "out at 1 %", "out at 10 %", "out at 50 %"], rows)
 
 
 def _fires_after(rng: np.random.Generator, canary: float, stable: float, share: float, requests: int = 200) -> float:
@@ -293,23 +293,8 @@ def section(quality_table: str, parts: dict[str, str]) -> str:
     return "\n\n".join(text) + "\n"
 
 
-def filled(page: str, text: str) -> str:
-    """The page with this between `<!-- study -->` and `<!-- /study -->`."""
-    return re.sub(
-        r"(<!-- study -->\n).*?(<!-- /study -->)",
-        lambda marks: f"{marks[1]}\n{text}\n{marks[2]}",
-        page,
-        flags=re.DOTALL,
-    )
-
-
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def main() -> None:
@@ -323,7 +308,7 @@ def main() -> None:
     text = section(table, parts)
     print(text)
     draw_charts(found, PAGE.parent)
-    PAGE.write_text(filled(PAGE.read_text(), text))
+    PAGE.write_text(pages.filled(PAGE.read_text(), text))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from models.release.bounds import Sample, compare
-from pipelines.studies import canary
 from pipelines.chart import Line, line_chart
+from pipelines.studies import canary, pages
 
 RUNS = 300
 
@@ -55,7 +55,7 @@ def test_shares_of_three_answers_have_the_mean_that_was_asked_for():
 
 def test_tables_go_between_the_marks_and_nowhere_else():
     page = "above\n<!-- study -->\nold\n<!-- /study -->\nbelow\n"
-    assert canary.filled(page, "new \\1") == "above\n<!-- study -->\n\nnew \\1\n<!-- /study -->\nbelow\n"
+    assert pages.filled(page, "new \\1") == "above\n<!-- study -->\n\nnew \\1\n<!-- /study -->\nbelow\n"
 
 
 def test_a_chart_is_well_formed_and_has_a_point_for_each_value():
