@@ -24,11 +24,11 @@ class Times:
     def places(self, topics: Iterable[str]) -> list[Place]:
         return [(topic, number) for topic in topics for number in partitions(self._admin, topic)]
 
-    def settled(self, places: Iterable[Place], patience_s: float = PATIENCE_S) -> Ends | None:
+    def settled(self, places: Iterable[Place]) -> Ends | None:
         """The committed ends, once they are not below what the topics held at the call; None where a transaction stays open."""
         latest, asked = OffsetSpec.latest(), list(places)  # type: ignore[no-untyped-call]  # the library's
         held = self._ask(latest, asked, IsolationLevel.READ_UNCOMMITTED)
-        until = time.monotonic() + patience_s
+        until = time.monotonic() + PATIENCE_S
         while True:
             ends = self._ask(latest, asked, IsolationLevel.READ_COMMITTED)
             if all(ends[place].offset >= held[place].offset for place in asked):

@@ -31,7 +31,8 @@ PROFILES, CATALOGUE = "user-profiles", "movie-catalog"
 READ = (ANSWERS, FEEDBACK, WATCHES, RATINGS, PROFILES, CATALOGUE)
 LOOPS, FAIRNESS = "feedback-loop-metrics", "fairness-metrics"
 ALERT_TAIL = 50  # newest records of a topic: two variants, four lengths
-AT_ONCE = 10_000  # answers that are joined together
+AT_ONCE = 2_000  # answers that are joined together
+QUEUE_KB = 2_048  # that a reader holds ready
 QUALITIES = 2_000  # records in a transaction
 
 Ranges = Mapping[Place, tuple[int, int]]
@@ -125,7 +126,7 @@ class _Reading:
 
     def messages(self, ranges: Ranges) -> Iterator[Message]:
         if any(first < after for first, after in ranges.values()):  # a consumer costs more than nothing to read
-            for batch in messages(self._cluster, ranges):
+            for batch in messages(self._cluster, ranges, at_once=AT_ONCE, queued_max_messages_kbytes=QUEUE_KB):
                 yield from batch
 
     def feedback(self, offsets: Offsets) -> Iterator[tuple[int, Feedback]]:

@@ -258,21 +258,26 @@ def whole(consumer: Consumer, topics: Iterable[str], timeout_s: float = 10) -> d
 
 
 def messages(
-    cluster: Cluster, ranges: Mapping[tuple[str, int], tuple[int, int]], *, patience_s: float = 30
+    cluster: Cluster,
+    ranges: Mapping[tuple[str, int], tuple[int, int]],
+    *,
+    patience_s: float = 30,
+    at_once: int = 10_000,
+    **own: Any,
 ) -> Iterator[list[Message]]:
     """Every committed message from `first` to below `next` of each partition, some at a time, in order within a partition.
 
-    CanarecError where Kafka sends nothing for `patience_s`.
+    `own`: settings of the reader. CanarecError where Kafka sends nothing for `patience_s`.
     """
     left = {place: after for place, (first, after) in ranges.items() if first < after}
-    consumer = cluster.consumer(enable_partition_eof=True)
+    consumer = cluster.consumer(enable_partition_eof=True, **own)
     try:
         consumer.assign([TopicPartition(*place, ranges[place][0]) for place in left])
         until = time.monotonic() + patience_s
         while left:
             found, waiting = [], len(left)
             first = consumer.poll(min(1.0, patience_s))
-            for message in [] if first is None else [first, *consumer.consume(10_000, 0)]:
+            for message in [] if first is None else [first, *consumer.consume(at_once, 0)]:
                 place, offset = (str(message.topic()), int(message.partition() or 0)), int(message.offset() or 0)
                 error = message.error()
                 if error is not None and error.code() != KafkaError._PARTITION_EOF:

@@ -192,7 +192,7 @@ class Writing:
             client_id=self._name,
             session_timeout_ms=6_000,
             heartbeat_interval_ms=500,
-            max_poll_interval_ms=900_000,  # a window of an hour may take minutes
+            max_poll_interval_ms=3_600_000,  # a window of an hour may take many minutes
             partition_assignment_strategy="range",
         )
         consumer.subscribe(

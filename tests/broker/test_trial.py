@@ -1,7 +1,9 @@
 """Following a trial on a real broker: the same topics give the same evidence, whoever looked when; status and verify say what it is."""
 
 import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import msgspec
@@ -18,6 +20,7 @@ from pipelines.release import Releasing
 from pipelines.trial import Following
 from streams.cli import main
 from streams.cli.release import Around, Checksums
+from streams.home import Home, write_whole
 
 USERS = 60
 SPLIT = {"stable": "v1", "candidate": "v2", "percentage": 50}
@@ -153,7 +156,7 @@ def test_a_worker_of_another_home_with_another_split_ends_no_trial_and_is_seen(t
     trials.publish("provenance", {**answered("u9"), "config_sha256": "another"}, "u9")
     trials.flush()
     time.sleep(0.8)
-    monkeypatch.setattr("models.release.trial.CHANGEOVER_MS", 1_500)
+    monkeypatch.setattr("models.release.trial.CHANGEOVER_MS", 1_000)
     seen = following(trials).look(trials.home.load(), now_ms())
     assert (seen.in_force, seen.evidence.canary_arm.requests) == (True, 2)
     assert decide(seen.evidence, trials.home.load().config.release).reason == "configurations_differ"
@@ -250,6 +253,33 @@ def test_a_newest_verdict_that_is_missing_is_known_to_its_home(shop, capsys):
         canary(shop, "verify")
     assert ended.value.code == 1
     assert f"the newest verdict that was kept in this home is missing: {'ab' * 32}" in capsys.readouterr().err
+
+
+def test_schedulers_of_two_homes_that_write_at_the_same_time_break_no_chain(shop, tmp_path, capsys):
+    other, both = Home(tmp_path), threading.Barrier(2)
+    write_whole(other.config, shop.home.config.read_bytes())
+
+    class Together(Around):
+        """Keeps its record when the other one, too, has made its own."""
+
+        def keep(self, record):
+            both.wait(30)
+            super().keep(record)
+
+    servers = shop.cluster.bootstrap_servers
+    jobs = [Releasing(following(shop), Together(home, servers)) for home in (shop.home, other)]
+    for _ in range(2):
+        with ThreadPoolExecutor(2) as pool:
+            for done in [pool.submit(job.turn, datetime.now(UTC)) for job in jobs]:
+                done.result()
+        serve(shop, range(6))
+        time.sleep(0.8)
+        for home in (shop.home, other):
+            write_whole(home.config, json.dumps({**shop.settings, "canary": {**SPLIT, "percentage": 60}}).encode())
+        in_force(shop, {**SPLIT, "percentage": 60})
+    capsys.readouterr()
+    canary(shop, "verify")
+    assert capsys.readouterr().out.startswith("4 verdicts recomputed, 2 chains are whole: newest ")
 
 
 def test_a_restarted_scheduler_goes_on_with_the_chain(shop):
