@@ -67,10 +67,8 @@ def table(
     parts = [schema.empty_table()]
     with ExitStack() as stack:
         for path, file in _opened(archive, topic, stack, dictionaries):
-            try:
+            with parquet.reading(path):
                 part = file.read([name for name in schema.names if name in file.schema_arrow.names])
-            except (pa.ArrowException, OSError) as error:
-                raise parquet.damaged(path, error) from error
             parts.append(part.replace_schema_metadata(None))
     # a column that a file of an earlier version does not have is null there
     return pa.concat_tables(parts, promote_options="permissive").select(schema.names).unify_dictionaries()
@@ -101,7 +99,7 @@ def refused(archive: Path, topic: str) -> dict[str, int]:
 
 
 def compact(archive: Path, topic: str) -> int:
-    """Joins small files that lie beside each other; how many were replaced. `extend` does it at its end."""
+    """Joins small files that lie beside each other; how many were replaced. `extend` does it at its end. Errors: those of `Partition.compact`."""
     with tiles.alone(archive):
         return sum(partition.compact() for partition in tiles.partitions(archive, topic))
 
@@ -141,6 +139,7 @@ def extend(
         for topic in topics:
             run.look_at(topic)
         run.read()
+        run.compact()
         return run.report()
 
 
@@ -162,7 +161,7 @@ class _Run:
         self._todo: list[_Todo] = []
         self._topics: list[str] = []
         self._done = self._total = 0
-        self._rows = self._files = 0
+        self._rows = self._files = self._compacted = 0
         self._refused: dict[str, Counter[str]] = {}
         self._gaps: list[Gap] = []
         self._findings: list[str] = []
@@ -214,15 +213,22 @@ class _Run:
                         f"committed messages reach to {todo.end}: it may be starting; try again"
                     )
 
+    def compact(self) -> None:
+        """Joins small files. One that turns out to be damaged is a hole, which is filled at once; its neighbours wait for the next run."""
+        for topic in self._topics:
+            for partition in tiles.partitions(self._archive, topic):
+                try:
+                    self._compacted += partition.compact()
+                except parquet.Damaged as error:
+                    self._findings.append(f"{tiles.aside(error.path)}: was damaged ({error.why}), and is set aside")
+                    self.read()
+
     def report(self) -> Report:
-        compacted = sum(
-            partition.compact() for topic in self._topics for partition in tiles.partitions(self._archive, topic)
-        )
         return Report(
             rows=self._rows,
             refused={topic: dict(sorted(found.items())) for topic, found in self._refused.items()},
             files=self._files,
-            compacted=compacted,
+            compacted=self._compacted,
             gaps=tuple(self._gaps),
             findings=tuple(self._findings),
         )

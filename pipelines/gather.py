@@ -183,11 +183,8 @@ def _files(folder: Path) -> list[tuple[str, Path]]:
 def _rows(path: Path, topic: str, offsets: bool) -> pa.Table:
     """The columns of a file of events."""
     names = [*_IDS, "timestamp", "minute" if topic == WATCHES else "rating", *(["offset"] if offsets else [])]
-    with parquet.opened(path, _IDS) as file:
-        try:
-            return file.read(names)
-        except (pa.ArrowException, OSError) as error:
-            raise parquet.damaged(path, error) from error
+    with parquet.opened(path, _IDS) as file, parquet.reading(path):
+        return file.read(names)
 
 
 def _n_rows(path: Path) -> int:

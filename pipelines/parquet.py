@@ -5,6 +5,7 @@ which offsets it covers: `topic`, `partition`, `first`, `last`, `committed_until
 `refused` (JSON, {reason: messages}). Pages carry checksums.
 """
 
+import errno
 import json
 import os
 from collections import Counter
@@ -21,6 +22,16 @@ from pipelines import columns
 
 GROUP_ROWS, GROUP_BYTES = 131_072, 32 << 20  # of a row group: what is held in memory until it is written
 FILE_ROWS, FILE_BYTES = 1_000_000, 256 << 20  # of a file, from which on the next one begins; bytes before compression
+
+
+class Damaged(BadArtifact):
+    """A file whose content is wrong. Set aside, it is a hole: the next archiving reads its offsets again, or records a gap."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"{path}: is damaged ({why}): without it, the next archiving reads its offsets again, or records a gap"
+        )
+        self.path, self.why = path, why
 
 
 class Writing:
@@ -116,15 +127,24 @@ def opened(path: Path, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
 
 
 def damaged(path: Path, error: Exception) -> BadArtifact:
-    """What to tell of a file that cannot be read, and what becomes of it."""
+    """What to tell of a file that cannot be read: Damaged, unless it is memory or a limit of the process that was too small."""
     why = str(error).splitlines()[0]
-    return BadArtifact(
-        f"{path}: is damaged ({why}): without it, the next archiving reads its offsets again, or records a gap"
-    )
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) not in (None, errno.EIO):
+        return BadArtifact(f"{path}: cannot be read: {why}")
+    return Damaged(path, why)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Whatever is wrong with a file's pages is told with its name. BadArtifact, see `damaged`."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(path, error) from error
 
 
 def described(path: Path, file: pq.ParquetFile) -> dict[str, Any]:
-    """What a file says of itself: topic, partition, first, last, committed_until, refused {reason: n}. BadArtifact."""
+    """What a file says of itself: topic, partition, first, last, committed_until, refused {reason: n}. Damaged."""
     said = file.metadata.metadata or {}
     try:
         return {
@@ -133,7 +153,7 @@ def described(path: Path, file: pq.ParquetFile) -> dict[str, Any]:
             "refused": {str(reason): int(n) for reason, n in json.loads(said[b"refused"]).items()},
         }
     except (KeyError, ValueError, AttributeError, TypeError) as error:
-        raise BadArtifact(f"{path}: does not say which offsets it holds: it is none of the archive's files") from error
+        raise Damaged(path, "it does not say which offsets it holds: it is none of the archive's files") from error
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -9,15 +9,28 @@ import fcntl
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.errors import BadArtifact, CanarecError
-from pipelines.parquet import FILE_BYTES, FILE_ROWS, GROUP_ROWS, Writing, described, opened, read_json, sync, write_json
+from pipelines.parquet import (
+    FILE_BYTES,
+    FILE_ROWS,
+    GROUP_ROWS,
+    Damaged,
+    Writing,
+    described,
+    opened,
+    read_json,
+    reading,
+    sync,
+    write_json,
+)
 
 MANY = 8  # small files beside each other become one
 _FILE = re.compile(r"(\d+)-(\d+)\.parquet", re.ASCII)
@@ -125,9 +138,7 @@ class Partition:
         damaged = []
         for path, named in _named(self.folder, _FILE):
             if not self._is_whole(path, int(named[1]), int(named[2])):
-                aside = path.with_name(f"_{path.name}.damaged")
-                path.replace(aside)
-                damaged.append(aside)
+                damaged.append(path.replace(aside(path)))
         counted = {tile.path for tile in self.tiles()}
         for path, _ in _named(self.folder, _FILE):
             if path not in counted:
@@ -136,18 +147,25 @@ class Partition:
         return damaged
 
     def compact(self, most_rows: int = FILE_ROWS) -> int:
-        """Makes one file of small ones that lie beside each other, as soon as there are MANY; how many were replaced."""
+        """Makes one file of small ones that lie beside each other, as soon as there are MANY; how many were replaced.
+
+        Errors: Damaged, and that file is set aside. OSError (a full disk).
+        """
         replaced = 0
         for group in _groups(self.tiles(), most_rows):
             with self.writing(group[0].first) as writing:
                 until = 0
                 for tile in group:
+                    try:
+                        for rows in _rows(tile.path):
+                            writing.add(rows, {})
+                    except Damaged as error:
+                        set_aside(error)
+                        raise
                     with opened(tile.path) as file:
                         said = described(tile.path, file)
-                        for rows in file.iter_batches(GROUP_ROWS):
-                            writing.add(rows, {})
-                        writing.add(None, said["refused"])
-                        until = max(until, said["committed_until"])
+                    writing.add(None, said["refused"])
+                    until = max(until, said["committed_until"])
                 writing.finish(group[-1].last, until)
             for tile in group:  # from the rename on they count no more
                 tile.path.unlink()
@@ -163,7 +181,7 @@ class Partition:
         try:
             with opened(path) as file:
                 said = described(path, file)
-        except BadArtifact:
+        except Damaged:
             return False
         return (said["topic"], said["partition"], said["first"], said["last"]) == (
             self.topic,
@@ -171,6 +189,21 @@ class Partition:
             first,
             last,
         )
+
+
+def aside(path: Path) -> Path:
+    """What a damaged file is called: no part of the data any more."""
+    return path.with_name(f"_{path.name}.damaged")
+
+
+def set_aside(error: Damaged) -> BadArtifact:
+    """Takes a damaged file out of the archive, so that the next run fills the hole; what to tell of it. Under `alone`."""
+    with suppress(FileNotFoundError):  # somebody was quicker
+        error.path.replace(aside(error.path))
+        sync(error.path.parent)
+    return BadArtifact(
+        f"{error.path}: is damaged ({error.why}), and is set aside: the next archiving reads its offsets again, or records a gap"
+    )
 
 
 def first_hole(ranges: Iterable[tuple[int, int]], end: int) -> tuple[int, int] | None:
@@ -260,6 +293,12 @@ def _groups(tiles: Sequence[Tile], most_rows: int) -> list[list[Tile]]:
         rows, size = rows + n, size + n_bytes
     done = [group for group in groups if len(group) > 1]
     return [*done, run] if len(run) >= MANY else done
+
+
+def _rows(path: Path) -> Iterator[pa.RecordBatch]:
+    """A file's rows, some at a time. Errors: Damaged."""
+    with opened(path) as file, reading(path):
+        yield from file.iter_batches(GROUP_ROWS)
 
 
 def _size(file: pq.ParquetFile) -> int:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewTopic
@@ -17,7 +18,7 @@ from models.config import parse
 from models.errors import CanarecError
 from models.topics import TOPICS
 from pipelines import archive
-from pipelines.tiles import Gap
+from pipelines.tiles import MANY, Gap
 from streams.clients import Cluster
 
 WATCHES, RATINGS = "watch-events", "rating-events"
@@ -191,6 +192,23 @@ def test_half_a_file_is_set_aside_and_read_again(stored):
     assert [finding.split(": ")[1] for finding in report.findings] == ["was damaged, and is set aside"]
     assert report.gaps == ()
     assert stored.users() == list(range(10))
+
+
+def test_a_file_with_a_damaged_page_is_set_aside_and_read_again_when_it_is_joined(stored):
+    for n in range(MANY):
+        if n == MANY - 1:  # with the next one there are enough of them
+            path = stored.folder / WATCHES / "0" / "100-199.parquet"
+            users = pq.read_metadata(path).row_group(0).column(3)
+            content = bytearray(path.read_bytes())
+            content[users.data_page_offset + users.total_compressed_size // 4] ^= 1
+            path.write_bytes(content)
+        stored.watch(100 * n, 100 * (n + 1))
+        report = stored.extend()
+    [finding] = report.findings
+    assert finding.startswith(f"{path.with_name('_100-199.parquet.damaged')}: was damaged (")
+    assert (report.gaps, stored.users()) == ((), list(range(100 * MANY)))
+    assert stored.extend().compacted == MANY
+    assert stored.users() == list(range(100 * MANY))
 
 
 def test_half_a_file_whose_offsets_the_topic_has_no_more_is_a_gap(stored):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -210,6 +211,36 @@ def test_small_files_become_one_with_the_same_rows(partition):
     assert names(partition) == [f"0-{MANY * 10 - 1}.parquet"]
     assert archive.table(partition.archive, TOPIC) == before
     assert archive.refused(partition.archive, TOPIC) == refused == {"not_json": MANY}
+
+
+def flip(path, column="user_id"):
+    """One bit in a page; the footer stays whole."""
+    group = pq.read_metadata(path).row_group(0)
+    chunk = next(group.column(n) for n in range(group.num_columns) if group.column(n).path_in_schema == column)
+    content = bytearray(path.read_bytes())
+    content[chunk.data_page_offset + chunk.total_compressed_size // 4] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_file_that_is_found_damaged_while_it_is_joined_is_set_aside_and_the_rest_stays(partition):
+    paths = many(partition, size=100)
+    before = {path.name: path.read_bytes() for path in paths}
+    flip(paths[3])
+    assert partition.tidy() == []
+    with pytest.raises(BadArtifact, match=r"300-399.parquet: is damaged"):
+        partition.compact()
+    assert partition.hole(MANY * 100) == (300, 400)
+    assert partition.lose(300, 400).reason == "damaged"
+    del before["300-399.parquet"]
+    assert names(partition) == sorted([*before, "_300-399.parquet.damaged"])
+    assert all((partition.folder / name).read_bytes() == content for name, content in before.items())
+
+
+def test_too_little_memory_is_no_damage():
+    path = Path("0-9.parquet")
+    assert not isinstance(parquet.damaged(path, pa.ArrowMemoryError("malloc of size 64 failed")), parquet.Damaged)
+    assert not isinstance(parquet.damaged(path, OSError(24, "Too many open files")), parquet.Damaged)
+    assert isinstance(parquet.damaged(path, OSError("CRC checksum verification failed")), parquet.Damaged)
 
 
 def test_fewer_wait_for_others(partition):
