@@ -122,7 +122,7 @@ def test_without_a_worker_it_is_504_after_the_time_limit(nobody):
 
 
 def test_more_than_may_wait_are_turned_away(nobody):
-    with running(nobody, "--timeout", "5", "--most-waiting", "2") as api, ThreadPoolExecutor(2) as pool:
+    with running(nobody, "--timeout", "100", "--most-waiting", "2") as api, ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(api.get, "/recommend/u1") for _ in range(2)]
         api.wait(lambda: api.metric("canarec_api_waiting") == 2)
         status, headers, body = api.get("/recommend/u1")
@@ -132,7 +132,7 @@ def test_more_than_may_wait_are_turned_away(nobody):
         api.process.send_signal(signal.SIGTERM)
         assert {future.result()[0] for future in waiting} == {503}
         assert api.process.wait(10) == 0
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 8  # 5 on a machine that has nothing else to do
 
 
 def test_who_waits_at_the_end_gets_the_answer(installations):
@@ -234,8 +234,10 @@ def test_the_page_is_told_what_the_topics_say_and_what_changes(shop, api):
 
 def test_a_user_s_last_answers_are_found(api):
     answer = api.json("/recommend/u7?n=1")[1]
-    found = api.wait(lambda: api.json("/users/u7")[1]["answers"])
-    assert found[0]["request_id"] == answer["request_id"]
+    found = api.wait(
+        lambda: [a for a in api.json("/users/u7")[1]["answers"] if a["request_id"] == answer["request_id"]]
+    )
+    assert [movie["id"] for movie in found[0]["movies"]] == answer["recommendations"]
     assert api.json("/users/" + urllib.parse.quote("no/body"))[1] == {"answers": []}
 
 
