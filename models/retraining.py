@@ -137,6 +137,16 @@ def decide(
     )
 
 
+def undecided(retraining: Retraining, *, manual: bool) -> Decision:
+    """For what fails before there is a decision.
+
+    >>> undecided(Retraining(), manual=False).reason
+    'failed before it was decided'
+    """
+    rule: Rule = "manual" if manual else "none"
+    return Decision(False, rule, "failed before it was decided", Counts(0, 0), Thresholds.of(retraining))
+
+
 def drift_may_ask(last: Last | None, retraining: Retraining, now: datetime) -> bool:
     """Whether there is a version to drift away from, and its cool-down is over."""
     cool_down = timedelta(days=retraining.drift.cool_down_days)

@@ -4,14 +4,13 @@ Looks; trains and announces nothing. What was read once is not read again by the
 last one. Memory: 8 bytes for each new interaction and for each user, and a sample of the newest and the first events.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from confluent_kafka import TopicCollection
 
 from models.config import Applied
 from models.errors import BadArtifact, NoModel
@@ -22,8 +21,7 @@ from models.recommenders.base import I32, I64
 from models.recommenders.store import Metadata, Model
 from models.release.rollout import number
 from models.retraining import Counts, Decision, Last, decide, drift_may_ask, shifted
-from pipelines import tiles
-from pipelines.past import RATINGS, WATCHES, read, users
+from pipelines.past import RATINGS, WATCHES, is_anothers, read, users
 from pipelines.quality import live_hits, predicted
 from pipelines.windows import standing_alerts
 from streams.clients import Cluster, partitions, watermarks
@@ -48,37 +46,50 @@ class Trained:
         return None if span is None else int(span[1])
 
 
-def look(cluster: Cluster, applied: Applied, artifacts: Path, now: datetime, *, manual: bool = False) -> Decision:
-    """What the rule says now. Errors: BadArtifact, CanarecError where Kafka does not answer."""
-    return Looking(cluster, artifacts).look(applied, now, manual=manual)
+Say = Callable[[str], None]
 
 
-def newest(artifacts: Path) -> Trained | None:
-    """The version of the last run: the largest number, `v12` after `v9`; of others the one made last. BadArtifact."""
-    found = [
-        (number(version), refused, version)
-        for folder, refused in (("models", False), ("rejected", True))
-        for version in store.list_versions(artifacts / folder)
-    ]
-    most = max((at for at, _, _ in found), default=-1)
-    runs = [
-        _trained(store.read_metadata(artifacts / ("rejected" if refused else "models"), version), refused)
-        for at, refused, version in found
-        if at == most
-    ]
-    return max(runs, key=lambda run: (run.last.created_at, run.last.version), default=None)
+def look(
+    cluster: Cluster,
+    applied: Applied,
+    artifacts: Path,
+    now: datetime,
+    *,
+    manual: bool = False,
+    say: Say = lambda line: None,
+) -> Decision:
+    """What the rule says now. Errors: CanarecError where Kafka does not answer."""
+    return Looking(cluster, artifacts, say).look(applied, now, manual=manual)
+
+
+def newest(artifacts: Path, say: Say = lambda line: None) -> Trained | None:
+    """The version of the last run: the largest number, `v12` after `v9`; of others the one made last.
+
+    One whose metadata cannot be read is passed over, and said: it must not stop all that come after it.
+    """
+    runs = []
+    for folder, refused in (("models", False), ("rejected", True)):
+        for version in store.list_versions(artifacts / folder):
+            try:
+                run = _trained(store.read_metadata(artifacts / folder, version), refused)
+            except BadArtifact as error:
+                say(f"{version} is left out: {error}")
+                continue
+            runs.append((number(version), run.last.created_at, version, run))
+    return max(runs, key=lambda found: found[:3])[3] if runs else None
 
 
 class Looking:
-    """Looks again and again. Not for two threads at once."""
+    """Looks again and again, and says once what it has to pass over. Not for two threads at once."""
 
-    def __init__(self, cluster: Cluster, artifacts: Path) -> None:
+    def __init__(self, cluster: Cluster, artifacts: Path, say: Say = lambda line: None) -> None:
         self._cluster, self._artifacts = cluster, artifacts
+        self._tell, self._told = say, set[str]()
         self._since: tuple[object, _Since] | None = None
 
     def look(self, applied: Applied, now: datetime, *, manual: bool = False) -> Decision:
         """See `look`."""
-        trained = newest(self._artifacts)
+        trained = newest(self._artifacts, self._say)
         since = self._read_since(trained, applied)
         counts = since.counts()
         retraining = applied.config.retraining
@@ -90,6 +101,11 @@ class Looking:
         alerts = self._alerts(applied, now) if retraining.on_alert else []
         return decide(last, counts, found, retraining, now, alerts=alerts)
 
+    def _say(self, line: str) -> None:
+        if line not in self._told:
+            self._told.add(line)
+            self._tell(line)
+
     def _alerts(self, applied: Applied, now: datetime) -> list[str]:
         """Of what stable serves."""
         found = standing_alerts(self._cluster, applied, round(1_000 * now.timestamp()))
@@ -99,7 +115,7 @@ class Looking:
         config = applied.config
         of = (trained, config.topics, config.events, config.retraining.drift, config.canary.stable, config.metrics)
         if self._since is None or self._since[0] != of:
-            self._since = of, _Since(self._cluster, applied, self._artifacts, trained)
+            self._since = of, _Since(self._cluster, applied, self._artifacts, trained, self._say)
         since = self._since[1]
         try:
             since.read_on()
@@ -112,8 +128,9 @@ class Looking:
 class _Since:
     """What has come since a version's data."""
 
-    def __init__(self, cluster: Cluster, applied: Applied, artifacts: Path, trained: Trained | None) -> None:
+    def __init__(self, cluster: Cluster, applied: Applied, artifacts: Path, trained: Trained | None, say: Say) -> None:
         self._cluster, self._applied, self._artifacts, self._trained = cluster, applied, artifacts, trained
+        self._say = say
         self._drift = applied.config.retraining.drift
         self._news = News(self._drift.events)
         self._refused = 0
@@ -161,17 +178,18 @@ class _Since:
         return found
 
     def _with_quality(self, popularity: I64, columns: I32, made_at: datetime, now: datetime) -> Signals:
-        stable, models = self._applied.config.canary.stable, self._artifacts / "models"
+        stable = self._applied.config.canary.stable
         since_ms, now_ms = (round(1_000 * moment.timestamp()) for moment in (made_at, now))
         hits = Level(self._drift.adwin_delta)
         hits.add(live_hits(self._cluster, self._applied, stable, since_ms=since_ms, now_ms=now_ms))
         then = latest = None
-        if self._news.interactions >= 2 * self._drift.events and stable in store.list_versions(models):
+        enough = self._news.interactions >= 2 * self._drift.events
+        if enough and (model := _readable(self._artifacts, [stable], self._say)) is not None:
             then, latest = predicted(
                 self._cluster,
                 self._applied,
                 self._artifacts / "archive",
-                store.read(models, stable),
+                model,
                 (self._news.earliest, self._news.latest),
                 below=self._below(),
                 above={place: (begin, self._positions[place]) for place, begin in self._begins.items()},
@@ -191,7 +209,8 @@ class _Since:
         A refused one serves nobody: what has drifted away from what serves still has.
         """
         if self._popularity is None:
-            model = _newest_published(self._artifacts)
+            by_number = sorted(store.list_versions(self._artifacts / "models"), key=number, reverse=True)
+            model = _readable(self._artifacts, by_number, self._say)
             if model is not None:
                 self._popularity = {m: column for column, m in enumerate(model.movie_ids)}, model.popularity
         return self._popularity
@@ -211,7 +230,8 @@ class _Since:
                         met.append((name, partition, low, end))
         finally:
             consumer.close()
-        anew = {name for name, _, _, _ in met if self._is_another(name)}
+        archive = self._artifacts / "archive"
+        anew = {name for name, *_ in met if is_anothers(self._cluster, archive, name, self._applied.topic(name))}
         for name, partition, low, end in met:
             known = None if self._trained is None else self._trained.next(self._applied, (name, partition))
             if known is None or known > end or name in anew:
@@ -220,16 +240,6 @@ class _Since:
                 self._lost += low - known
             self._begins[name, partition] = self._positions[name, partition] = max(low, known)
         return ends
-
-    def _is_another(self, name: str) -> bool:
-        """Whether the archive is of another topic of this name: one that was deleted since."""
-        archived = tiles.identity(self._artifacts / "archive", name)
-        if archived is None:
-            return False
-        topic = self._applied.topic(name)
-        admin = self._cluster.admin()  # ends with its last reference, and its questions with it
-        found = str(admin.describe_topics(TopicCollection([topic]))[topic].result(10).topic_id)
-        return found != str(archived["topic_id"])
 
     def _below(self) -> dict[Place, tuple[int, int]]:
         """The ranges of the version's data that events were counted above."""
@@ -252,12 +262,13 @@ def _trained(metadata: Metadata, refused: bool) -> Trained:
     return Trained(Last(version, created_at, refused), metadata.data_version.get("offsets") or {})
 
 
-def _newest_published(artifacts: Path) -> Model | None:
-    models = artifacts / "models"
-    versions = store.list_versions(models)
-    if not versions:
-        return None
-    try:
-        return store.read(models, max(versions, key=number))
-    except NoModel:
-        return None  # went to the remote just now
+def _readable(artifacts: Path, versions: Iterable[str], say: Say) -> Model | None:
+    """The first of these published versions that is at hand and whole."""
+    for version in versions:
+        try:
+            return store.read(artifacts / "models", version)
+        except NoModel:
+            continue  # went to the remote
+        except BadArtifact as error:
+            say(f"{version} is left out: {error}")
+    return None

@@ -41,7 +41,7 @@ def offer(places: Places, config: Config, change: Change, *, wait_s: float = WAR
     """Offers the version that waits, if any; on the first of `release.steps`. None where none does.
 
     Workers that are away, or cannot load it, are waited for `wait_s` and then told of: whoever of them gets a request for it answers
-    with a fallback until it has it.
+    with a fallback until it has it. A version that is no more the one that waits by then, after a rollback for instance, is not offered.
     Errors: those of `change`.
     """
     version = rollout.waiting(config.canary, store.list_versions(places.models))
@@ -52,8 +52,14 @@ def offer(places: Places, config: Config, change: Change, *, wait_s: float = WAR
     sha256 = store.read_metadata(places.models, version).files[store.FACTORS]
     cold = _wait_until_warm(places.workers, version, sha256, wait_s)
     percentage = config.release.steps[0]
+
+    def move(canary: Canary) -> Canary:
+        if canary.candidate is None and rollout.waiting(canary, store.list_versions(places.models)) != version:
+            raise rollout.NotNow(f"{version} is not offered: while the workers loaded it, the split was changed")
+        return rollout.offered(canary, version, percentage)
+
     try:
-        change(lambda canary: rollout.offered(canary, version, percentage), f"a new version, on {percentage:g} %")
+        change(move, f"a new version, on {percentage:g} %")
     except rollout.NotNow as error:  # somebody was quicker
         return Offer(version, False, str(error))
     says = f"{version} is the candidate, on {percentage:g} %"
@@ -62,8 +68,21 @@ def offer(places: Places, config: Config, change: Change, *, wait_s: float = WAR
     return Offer(version, True, says, cold)
 
 
+def unmoved(change: Change, look: Callable[[Canary], None]) -> None:
+    """Shows `look` the split as it is now; until it returns, nobody changes that."""
+
+    def move(canary: Canary) -> Canary:
+        look(canary)
+        return canary
+
+    change(move, "")
+
+
 class Offering:
-    """A job of the scheduler: offers the version that waits as soon as the canary before it is decided."""
+    """A job of the scheduler: offers the version that waits as soon as the canary before it is decided.
+
+    Not while a retraining is at work: that offers what it publishes itself, once the workers have loaded it.
+    """
 
     name = "offering"
 
@@ -75,6 +94,8 @@ class Offering:
     def turn(self, now: datetime) -> float:
         """Looks and offers; the seconds until the next turn. Errors: those of `load` and `change`."""
         config = self._load()
+        if _is_held(self._places.retraining):
+            return config.retraining.look_every_s
         told = offer(self._places, config, self._change, wait_s=SHORT_WAIT_S)
         if told is not None and told.offered:
             self._show(told)

@@ -75,5 +75,15 @@ class Places:
         """What the last run has published or refused."""
         return self.pipeline / "published.json"
 
+    @property
+    def retraining(self) -> Path:
+        """The lock of whoever retrains."""
+        return self.pipeline / "retrain.lock"
+
+    @property
+    def untold(self) -> Path:
+        """The versions that were there before a retraining whose end was not told yet."""
+        return self.pipeline / "untold.json"
+
     def trained(self, recipe: str) -> Path:
         return self.pipeline / "models" / f"{recipe}.npz"

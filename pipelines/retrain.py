@@ -7,6 +7,7 @@ was not finished, and a version is there as a whole or not at all.
 import fcntl
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,14 +20,15 @@ from models import config, retraining
 from models.config import Applied
 from models.errors import BadArtifact, CanarecError
 from models.retraining import Decision, Happening
-from pipelines import due, outbox, project, stages
+from pipelines import due, measured, outbox, project, stages, versions
 from pipelines.announce import announce
-from pipelines.offer import Change, offer
+from pipelines.offer import Change
 from pipelines.places import Places
 from pipelines.project import PARAMETERS, Reproduced
 from streams.clients import Cluster
 
 TOPIC = "retraining-events"
+_TRIES, _TRY_S = 5, 0.05
 
 
 class Busy(CanarecError):
@@ -48,55 +50,63 @@ class Trainer:
     def turn(self, applied: Applied, *, manual: bool) -> None:
         """Decides, and trains where that is due; either is told. First of all a version that has waited is offered.
 
-        Errors: CanarecError with the reason where a stage failed; Busy where another one is at work and this one was asked for.
+        Errors: CanarecError with the reason where anything failed, which is told; Busy where another one is at work and this one was
+        asked for.
         """
         try:
             with _alone(self.places):
-                project.prepare(self.places.home, applied.config.retraining.remote)
-                self._offer_and_keep(applied)
-                decision = due.look(self.cluster, applied, self.places.artifacts, self.clock(), manual=manual)
-                self.say(decision.reason)
-                if not decision.due:
-                    self._tell(applied, "skipped", decision)
-                    return
-                if not _is_complete(applied):
-                    applied = self.complete()
-                project.free(self.places.home)
-                self._run(applied, decision)
+                self._turn(applied, manual)
         except Busy as error:
             if manual:
                 raise
             self.say(f"skipped: {error}")
 
+    def _turn(self, applied: Applied, manual: bool) -> None:
+        decision = retraining.undecided(applied.config.retraining, manual=manual)
+        try:
+            project.prepare(self.places.home, applied.config.retraining.remote)
+            stages.offer_and_keep(self.places, applied, self.change, self.say)  # what an earlier run could not do
+            now = self.clock()
+            decision = due.look(self.cluster, applied, self.places.artifacts, now, manual=manual, say=self.say)
+            self.say(decision.reason)
+            if not decision.due:
+                self._tell(applied, "skipped", decision)
+                return
+            if not _is_complete(applied):
+                applied = self.complete()
+            project.free(self.places.home)
+            self._run(applied, decision)
+        except CanarecError as error:
+            self._tell(applied, "failed", decision, error=str(error))
+            raise
+
     def _run(self, applied: Applied, decision: Decision) -> None:
-        before = _stamp(self.places)
+        before, known = _stamp(self.places), _known(self.places)
         self._tell(applied, "started", decision)
         done = self.reproduce()
         if done.reason is not None:
-            self._tell(applied, "failed", decision, error=done.reason)
             raise CanarecError(done.reason)
         made, nothing = _made(self.places), _stamp(self.places) == before
         version, metrics, says = str(made["version"]), dict(made["metrics"]), str(made["says"])
-        if nothing:
+        untold = version not in known  # a run that was killed may have made it
+        if nothing and not untold:
             says = f"nothing to do: {version} is of the same data and the same training parameters"
-        if nothing or made["outcome"] == "unchanged":
+        if not untold and (nothing or made["outcome"] == "unchanged"):
             self._tell(applied, "skipped", msgspec.structs.replace(decision, reason=f"skipped: {says}"))
         elif made["outcome"] == "refused":
             self._tell(applied, "failed", decision, model_version=version, metrics=metrics, error=says)
         else:
             self._tell(applied, "finished", decision, model_version=version, metrics=metrics)
+        self.places.untold.unlink(missing_ok=True)
         if not nothing:
-            project.tidy(self.places.home)
+            self._tidy()
         self.say(says)
 
-    def _offer_and_keep(self, applied: Applied) -> None:
-        """What an earlier run could not do."""
-        if (told := offer(self.places, applied.config, self.change)) is not None:
-            self.say(told.says)
+    def _tidy(self) -> None:
         try:
-            stages.keep(self.places, applied, self.say)
-        except (CanarecError, OSError) as error:
-            self.say(f"not in the remote yet: {error}")
+            project.tidy(self.places.home)
+        except CanarecError as error:  # what was made is there and told
+            self.say(f"DVC's cache is not tidied: {error}")
 
     def _tell(self, applied: Applied, happening: Happening, decision: Decision, **more: Any) -> None:
         """By Kafka, or, while that does not take it, kept in the home for whoever comes next."""
@@ -129,17 +139,40 @@ def _is_complete(applied: Applied) -> bool:
 @contextmanager
 def _alone(places: Places) -> Iterator[None]:
     """Held by one retraining of the home; it dies with its holder."""
-    path = places.pipeline / "retrain.lock"
+    path = places.retraining
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Busy("another retraining of this home is at work") from None
+        tries = 1
+        while not _locked(descriptor):  # the scheduler holds it for a moment when it looks whether anybody does
+            if tries == _TRIES:
+                raise Busy("another retraining of this home is at work")
+            tries += 1
+            time.sleep(_TRY_S)
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _known(places: Places) -> list[str]:
+    """The versions that there were before this run, or before the first of those whose end was not told: they were killed, or failed."""
+    try:
+        if not places.untold.exists():
+            measured.write_json(places.untold, sorted(versions.named(places)))
+        known: list[str] = json.loads(places.untold.read_bytes())
+    except OSError as error:
+        raise CanarecError(f"{places.untold}: {error.strerror}") from error
+    except ValueError as error:
+        raise BadArtifact(f"{places.untold}: is not JSON, remove it: {error}") from error
+    return known
 
 
 def _stamp(places: Places) -> tuple[int, int] | None:

@@ -4,7 +4,8 @@ What a stage means is said where it is done; here it only finds its files. Param
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,11 +18,12 @@ from models.recommenders import store
 from pipelines import analyze as analysis
 from pipelines import archive as archives
 from pipelines import dataset as datasets
-from pipelines import gate, measured, versions
+from pipelines import gate, measured, tiles, versions
 from pipelines.analysis import observed
 from pipelines.analysis.words import plotted, summary
 from pipelines.evaluate import learn, lists, measure, table
-from pipelines.offer import WARM_WAIT_S, Change, offer
+from pipelines.offer import WARM_WAIT_S, Change, offer, unmoved
+from pipelines.parquet import Damaged
 from pipelines.places import Places
 from pipelines.publish import Published, load
 from pipelines.publish import publish as published
@@ -51,7 +53,8 @@ def archive(places: Places, cluster: Cluster, applied: Applied, say: Say) -> Non
 def dataset(places: Places, applied: Applied, now: datetime, say: Say) -> None:
     """Parquet → dataset.npz, if the data gate lets it pass; else Refused."""
     now_ms = (now - datetime(1970, 1, 1, tzinfo=now.tzinfo)) // timedelta(milliseconds=1)
-    examined = gate.examine(places.archive, applied.config, _figures_before(places), now_ms=now_ms)
+    with _mending(places):
+        examined = gate.examine(places.archive, applied.config, _figures_before(places), now_ms=now_ms)
     for finding in examined.findings:
         if finding.outcome == "noted":
             say(finding.says)
@@ -84,7 +87,8 @@ def analyze(places: Places, applied: Applied, say: Say) -> None:
     """What is in the data, and how well the next recipe would serve whom."""
     training = applied.config.training
     name, recipe = training.next, training.method(training.recipes[training.next])
-    window = observed.of_dataset(datasets.read(places.dataset), places.archive)
+    with _mending(places):
+        window = observed.of_dataset(datasets.read(places.dataset), places.archive)
     quality = measured.of(places, window.dataset, recipe).model
     served = lists(load(places.trained(name), recipe), window.dataset.rows())
     figures = analysis.analyze(window, analysis.Judged(name, quality, analysis.lists_of(window, served.columns)))
@@ -100,25 +104,42 @@ def publish(
 ) -> Published:
     """The next version: published or refused; pushed to the remote, which takes the oldest; offered, or left to wait."""
     done = published(places, applied.config, now)
+    measured.write_json(places.published, done.written())  # at once: what follows may be killed, the version is there
     say(done.says)
-    told = offer(places, applied.config, change, wait_s=wait_s)
-    if told is not None:
-        say(told.says)
-    try:
-        keep(places, applied, say)
-    except (CanarecError, OSError) as error:  # the version serves without it; the next run tries again
-        say(f"not in the remote yet, nothing was removed: {error}")
-    measured.write_json(places.published, done.written())
+    offer_and_keep(places, applied, change, say, wait_s=wait_s)
     return done
 
 
-def keep(places: Places, applied: Applied, say: Say) -> None:
+def offer_and_keep(places: Places, applied: Applied, change: Change, say: Say, *, wait_s: float = WARM_WAIT_S) -> None:
+    """What follows once a version is there. What cannot be done is said: versions serve without it, and the next run tries again."""
+    try:
+        if (told := offer(places, applied.config, change, wait_s=wait_s)) is not None:
+            say(told.says)
+    except (CanarecError, OSError) as error:
+        say(f"not offered: {error}")
+    try:
+        keep(places, applied, change, say)
+    except (CanarecError, OSError) as error:
+        say(f"not in the remote yet, nothing more was removed: {error}")
+
+
+def keep(places: Places, applied: Applied, change: Change, say: Say) -> None:
     """Pushes versions and removes the oldest, here and of the refused ones. Errors: those of `versions.keep`."""
     most = applied.config.retraining.versions_at_hand
-    removed = versions.keep(places, applied.config.canary, most)
+    removed = versions.keep(places, lambda look: unmoved(change, look), most)
     versions.forget_refused(places, most)
     if removed:
         say(f"{', '.join(removed)}: in the remote only; `canarec models fetch {removed[-1]}` brings it back")
+
+
+@contextmanager
+def _mending(places: Places) -> Iterator[None]:
+    """A file of the archive that turns out to be damaged is set aside: the next run of `archive` fills the hole. BadArtifact."""
+    try:
+        yield
+    except Damaged as error:
+        with tiles.alone(places.archive):
+            raise tiles.set_aside(error) from error
 
 
 def _recipe(applied: Applied, name: str) -> Recipe:

@@ -9,8 +9,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,23 +58,32 @@ def push(places: Places, version: str) -> str:
     return oid
 
 
-def keep(places: Places, canary: Canary, most: int) -> list[str]:
+Split = Callable[
+    [Callable[[Canary], None]], object
+]  # shows the split as it is now, which stays so until it was looked at
+
+
+def keep(places: Places, split: Split, most: int) -> list[str]:
     """Pushes what is at hand and not in the remote yet, then removes what is too many; the removed versions.
 
-    Nothing is removed that is in use, or that the remote does not give back when asked. Errors: those of `push`; then everything
-    stays that is not removed yet, and the next call does the rest.
+    Nothing is removed that is in use at that moment, or that the remote does not give back when asked. Errors: those of `push` and
+    `split`; then everything stays that is not removed yet, and the next call does the rest.
     """
     for version in store.list_versions(places.models):
         if not _tracked(places, version).exists():
             push(places, version)
-    spare = shelf.surplus(canary, store.list_versions(places.models), most)
+    spare: list[str] = []
+    split(lambda canary: spare.extend(shelf.surplus(canary, store.list_versions(places.models), most)))
+    removed = []
     for version in spare:
         push(places, version)
         leaving = places.models / f".{version}.leaving"
         shutil.rmtree(leaving, ignore_errors=True)
-        (places.models / version).rename(leaving)
-        shutil.rmtree(leaving)
-    return spare
+        split(partial(_leave, places, most, version, leaving))
+        if leaving.exists():
+            shutil.rmtree(leaving)
+            removed.append(version)
+    return removed
 
 
 def forget_refused(places: Places, most: int) -> None:
@@ -173,6 +183,12 @@ def _hash_in(tracked: Path) -> str:
 
 def _tracked(places: Places, version: str) -> Path:
     return places.versions / f"{version}.dvc"
+
+
+def _leave(places: Places, most: int, version: str, leaving: Path, canary: Canary) -> None:
+    """Moves a version away, unless it is in use by now: a rollback may have come in between."""
+    if version in shelf.surplus(canary, store.list_versions(places.models), most):
+        (places.models / version).rename(leaving)
 
 
 def _write(folder: Path, contents: dict[str, bytes]) -> None:

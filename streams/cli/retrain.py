@@ -37,7 +37,8 @@ def retrain(home: Home, bootstrap_servers: str, if_due: bool, dry_run: bool, now
     topics.ensure(cluster, applied)
     if dry_run:
         moment = now or datetime.now(UTC)
-        click.echo(retraining.explained(due.look(cluster, applied, home.artifacts, moment, manual=not if_due)))
+        decision = due.look(cluster, applied, home.artifacts, moment, manual=not if_due, say=click.echo)
+        click.echo(retraining.explained(decision))
         return
     environment = project.environment(home.path, bootstrap_servers, now)
     trainer = retrainings.Trainer(

@@ -73,8 +73,12 @@ def _retraining(home: Home, bootstrap_servers: str, ending: "Ending") -> "Retrai
     """The job: looks in this process, trains in a child."""
     from pipelines.due import Looking
     from pipelines.schedule import Retraining
+    from streams import scheduler as process
 
-    looking = Looking(home.cluster(bootstrap_servers), home.artifacts)
+    def say(line: str) -> None:
+        process.log.warning("passed_over", says=line)
+
+    looking = Looking(home.cluster(bootstrap_servers), home.artifacts, say)
 
     def look(now: datetime) -> "tuple[config.Retraining, Decision]":
         applied = home.load()

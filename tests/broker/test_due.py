@@ -208,6 +208,15 @@ def test_the_newest_run_is_the_one_with_the_largest_number_refused_or_not(instal
     assert (last.version, last.refused) == ("v11", True)
 
 
+def test_a_version_whose_metadata_is_damaged_is_passed_over_and_said(installation):
+    publish_version(installation, "v3", {})
+    publish_version(installation, "v4", {})
+    (installation.home.models / "v4" / store.METADATA).write_bytes(b"{")
+    said = []
+    assert newest(installation.home.artifacts, said.append).last.version == "v3"
+    assert [line.startswith("v4 is left out: ") for line in said] == [True]
+
+
 def test_a_decision_can_be_asked_for_at_any_time(installation):
     publish_version(installation, "v3", ends(installation), made=datetime(2026, 11, 1, tzinfo=UTC))
     for days, rule in ((1, "none"), (3, "time"), (-5, "time")):

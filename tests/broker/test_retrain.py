@@ -151,10 +151,15 @@ def test_a_run_that_fails_says_why_in_a_line_and_the_next_one_is_clean(trained):
     said = home.retrain(code=1)
     assert said.splitlines()[-1] == ("canarec: dataset: the data gate: users: 40 users, at least 1,000 are wanted")
     assert home.told() == [("started", "manual", None), ("failed", "manual", None)]
-    home.edit(training={"data_gate": {"users_min": 10}})
+    home.edit(training={"data_gate": {"users_min": 10}}, canary={"rolled_back": None})
+    # the version that waits is damaged: it is not offered, not counted from, and stops nothing
+    (home.places.models / "v2" / store.METADATA).write_bytes(b"{")
     # DVC's list of locks half written, as a kill leaves it
     (home.home.path / ".dvc" / "tmp" / "rwlock").write_text('{"write": {')
-    assert "v3 is published" in home.retrain()
+    said = home.retrain()
+    assert "not offered: " in said
+    assert "v2 is left out: " in said
+    assert "v3 is published" in said
     # a cache that lost its files, and a workspace that lost one, too: made again, and the same
     sha256 = store.read_metadata(home.places.models, "v3").files
     shutil.rmtree(home.home.path / ".dvc" / "cache")
@@ -181,10 +186,26 @@ def test_a_kill_leaves_what_serves_and_the_next_run_clean(trained):
         assert not alive  # neither DVC nor a stage goes on
         assert {"v1", "v2"} <= set(store.list_versions(home.places.models))
         assert home.canary()["stable"] == "v1"
+    # published, and killed before anybody was told
+    process = home.start()
+    while not (home.places.models / "v3").exists() and process.poll() is None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
     home.retrain()
+    assert [event for event in home.told() if event[0] != "started"] == [("finished", "manual", "v3")]
     assert store.list_versions(home.places.models) == ["v1", "v2", "v3"]
     assert all(store.verify(home.places.models, version) == [] for version in ("v1", "v2", "v3"))
     assert home.canary()["candidate"] == "v3"
+
+
+def test_whatever_fails_before_there_is_a_decision_is_told_too(trained):
+    home = trained
+    (home.home.path / ".dvc").mkdir()
+    (home.home.path / ".dvc" / "config.local").write_text("[core]\n    colour = blue\n")
+    assert "extra keys not allowed" in home.retrain(code=1).splitlines()[-1]
+    assert home.told() == [("failed", "manual", None)]
 
 
 def test_two_at_once_train_once(trained):

@@ -26,7 +26,7 @@ class Home:
     def __init__(self, folder):
         self.places = Places(folder)
         self.canary = Canary(stable="v1", candidate=None, percentage=0)
-        self.workers = []
+        self.workers, self.meanwhile = [], None
         rows = Rows.of([[0, 1], [1, 2], [0, 2]])
         for version in ("v1", "v2"):
             metadata = store.Metadata(
@@ -55,6 +55,7 @@ class Home:
 
     def offer(self, wait_s=0.0, **release):
         def change(move, why):
+            self.canary = self.meanwhile or self.canary
             self.canary, self.why = move(self.canary), why
 
         return offer(self.places, Config(canary=self.canary, release=Release(**release)), change, wait_s=wait_s)
@@ -114,6 +115,15 @@ def test_every_running_worker_is_waited_for(home):
     assert (told.offered, told.cold) == (True, ())
 
 
+def test_what_a_rollback_put_aside_meanwhile_is_not_offered_again(home):
+    """Somebody offers it, sees harm and rolls it back, all while the workers are waited for."""
+    home.meanwhile = Canary(stable="v1", candidate=None, percentage=0, rolled_back="v2")
+    told = home.offer()
+    assert not told.offered
+    assert told.says == "v2 is not offered: while the workers loaded it, the split was changed"
+    assert home.canary == home.meanwhile
+
+
 def test_a_worker_that_does_not_come_is_told_of(home):
     home.worker("a", v2="other factors")
     told = home.offer(wait_s=0.1)
@@ -145,6 +155,11 @@ def test_the_scheduler_offers_it_when_the_trial_before_has_ended(home):
     assert job.turn(datetime.now(UTC)) == 60
     assert said == []
     home.canary = rolled_back(home.canary)
+    home.places.pipeline.mkdir()
+    with home.places.retraining.open("w") as lock:  # a retraining offers what it publishes itself
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert job.turn(datetime.now(UTC)) == 60
+        assert said == []
     job.turn(datetime.now(UTC))
     assert (home.canary.candidate, [told.version for told in said]) == ("v2", ["v2"])
     job.turn(datetime.now(UTC))

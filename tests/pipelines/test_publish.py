@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from models import config
@@ -16,6 +17,7 @@ from models.recommenders import store
 from pipelines import project, stages, versions
 from pipelines.places import Places
 from pipelines.publish import chosen
+from pipelines.tiles import Partition
 
 NOW = datetime(2026, 11, 27, 8, tzinfo=UTC)
 ALS = {"algorithm": "als", "factors": 4, "iterations": 3, "alpha": 3.0, "regularization": 1.0}
@@ -133,6 +135,55 @@ def test_new_data_is_a_new_version_that_is_offered_on_the_first_step(trained):
     assert (done.version, done.outcome) == ("v2", "published")
     assert trained.settings["canary"] == {"stable": "v1", "candidate": "v2", "percentage": 0}
     assert trained.metadata("v2").evaluation["gate"]["stable"] == "v1"
+
+
+def test_what_is_published_is_said_before_anything_else_is_done(trained):
+    """A kill while it is offered: the version is there, and the next run must know."""
+
+    def killed(move, why):
+        raise KeyboardInterrupt
+
+    trained.change = killed
+    trained.settings["canary"]["stable"] = "v0"
+    trained.places.published.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        trained.publish(next="damped")
+    assert json.loads(trained.places.published.read_bytes())["version"] == "v2"
+
+
+def test_an_offer_that_fails_is_said_and_the_version_waits(trained):
+    def damaged(move, why):
+        raise BadArtifact("model v2 is damaged")
+
+    trained.change = damaged
+    assert trained.publish(next="damped").outcome == "published"
+    assert "not offered: model v2 is damaged" in trained.said
+
+
+def test_a_version_that_became_stable_while_the_stage_ran_stays_at_hand(trained):
+    for name in ("v2", "v3", "v4"):
+        shutil.copytree(trained.places.models / "v1", trained.places.models / name)
+    trained.settings["canary"]["stable"] = "v4"
+    loaded = trained.applied
+    trained.settings["canary"].update(stable="v1", rolled_back="v4")
+    stages.keep(trained.places, loaded, trained.change, trained.said.append)
+    assert "v1" in store.list_versions(trained.places.models)
+
+
+def test_a_damaged_page_ends_one_run_and_is_set_aside_for_the_next(home):
+    home.watch(range(40), first=320)
+    path = home.places.archive / "rating-events" / "0" / "320-639.parquet"
+    group = pq.read_metadata(path).row_group(0)
+    users = next(group.column(n) for n in range(group.num_columns) if group.column(n).path_in_schema == "user_id")
+    content = bytearray(path.read_bytes())
+    content[users.data_page_offset + users.total_compressed_size // 4] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(
+        BadArtifact, match=r"320-639.parquet: is damaged .*, and is set aside: the next archiving reads"
+    ):
+        stages.dataset(home.places, home.applied, NOW, home.said.append)
+    assert Partition(home.places.archive, "rating-events", 0).hole(640) == (320, 640)
+    stages.dataset(home.places, home.applied, NOW, home.said.append)
 
 
 def test_while_a_canary_is_undecided_the_next_one_waits(trained):

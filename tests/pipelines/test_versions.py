@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from models.config import Canary
 from models.errors import BadArtifact, CanarecError, NoModel
@@ -40,13 +41,17 @@ def publish(places, *names):
         store.write(places.models, model, ("a", "b", "c"), counts(rows, 3), replace(METADATA, model_version=name))
 
 
+def keep(places, canary, most):
+    return versions.keep(places, lambda look: look(canary), most)
+
+
 @pytest.fixture
 def places(tmp_path):
     """A home with v1 to v4, v1 in the remote only."""
     found = Places(tmp_path)
     project.prepare(tmp_path, None)
     publish(found, "v1", "v2", "v3", "v4")
-    assert versions.keep(found, CANARY, 3) == ["v1"]
+    assert keep(found, CANARY, 3) == ["v1"]
     return found
 
 
@@ -58,7 +63,14 @@ def test_the_oldest_leaves_and_comes_back_as_it_was(places, tmp_path_factory):
     folder = versions.fetch(places, "v1")
     assert store.verify(places.models, "v1") == []
     assert (folder / store.FACTORS).read_bytes() == (other.models / "v1" / store.FACTORS).read_bytes()
-    assert versions.keep(places, CANARY, 3) == ["v1"]  # it leaves again with the next run
+    assert keep(places, CANARY, 3) == ["v1"]  # it leaves again with the next run
+
+
+def test_a_version_that_a_rollback_brought_back_meanwhile_stays(places):
+    publish(places, "v5")
+    splits = iter([Canary(stable="v4", candidate="v5"), Canary(stable="v2", candidate=None, rolled_back="v5")])
+    assert versions.keep(places, lambda look: look(next(splits)), 3) == []
+    assert store.list_versions(places.models) == ["v2", "v3", "v4", "v5"]
 
 
 def test_dvc_knows_the_same_hashes(places):
@@ -87,7 +99,7 @@ def test_a_damaged_version_is_replaced_by_the_remotes(places):
 def test_what_the_remote_has_lost_is_put_there_again_before_anything_is_removed(places):
     shutil.rmtree(places.artifacts / "remote")
     publish(places, "v5")
-    assert versions.keep(places, Canary(stable="v3", candidate="v4"), 3) == ["v2"]
+    assert keep(places, Canary(stable="v3", candidate="v4"), 3) == ["v2"]
     assert store.verify(versions.fetch(places, "v2").parent, "v2") == []
     with pytest.raises(BadArtifact, match="the DVC remote does not have v1"):
         versions.fetch(places, "v1")
@@ -116,6 +128,16 @@ def test_the_repositorys_own_files_are_those_that_a_home_gets(tmp_path):
     project.prepare(tmp_path, None)
     for name in ("dvc.yaml", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
         assert (tmp_path / name).read_text() == (ROOT / name).read_text()
+
+
+def test_a_change_of_any_parameter_of_training_runs_the_stages_that_read_it():
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    named = {
+        name: {key for file in stage.get("params", ()) for key in file["config.json"]}
+        for name, stage in ((name, stage.get("do", stage)) for name, stage in stages.items())
+    }
+    assert "training.validation" in named["evaluate"]
+    assert {key.split(".")[1] for keys in named.values() for key in keys} == set(project.PARAMETERS)
 
 
 def test_a_home_keeps_its_own_pipeline_and_a_users_settings(tmp_path):
