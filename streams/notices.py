@@ -1,13 +1,15 @@
 """What a worker tells of itself: `artifacts/workers/<name>.json`, and `canary-events` when its configuration changes.
 
 Beside the answers: nobody waits for it. Only who answers tells; a standby that takes over goes on from the file, so that an
-event says once what the worker of this name does differently from then on, however often it is started again.
+event says what the worker of this name does differently from then on, however often it is started again. At least once: the file holds
+as `told` what Kafka has taken, and who is killed before that, or between it and the file, leaves the next one to tell it.
 """
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -35,8 +37,8 @@ class Standing:
     models: Mapping[str, str]  # version → SHA-256
     refused: BadConfig | None
 
-    def told(self) -> dict[str, Any]:
-        """The file's content."""
+    def content(self) -> dict[str, Any]:
+        """The file's content, but for what was told."""
         return {
             "config_sha256": self.applied.sha256,
             "models": dict(self.models),
@@ -55,27 +57,33 @@ class Notices:
         self._topic = applied.topic("canary-events")
         self._file = home.workers / f"{name}.json"
         self._producer: Producer | None = None
-        self._told: Mapping[str, Any] | None = None  # last; not yet looked up
+        self._said: Mapping[str, Any] | None = None  # last; not yet looked up
+        self._told: str | None = None  # digest of the configuration that Kafka was told of
+        self._on_its_way: str | None = None  # of the one that was sent last
         self._written: Mapping[str, Any] | None = None  # what the file says
         self._disk_is_full = False
 
     def tell(self, standing: Standing) -> None:
         """Tells what is different from what was told last."""
-        if self._told is None:
-            self._told = self._written = self._of_predecessor()
+        if self._said is None:
+            self._said = self._written = self._of_predecessor()
+            self._told = self._on_its_way = self._said.get("told")
         if self._producer is not None:
             self._producer.poll(0)
-        told, now = self._told, standing.told()
-        if now["config_sha256"] != told.get("config_sha256"):
-            before = self._kept(told.get("config_sha256"))
-            self._send(CanaryEvent("configuration_applied", _now(), self._name, before, standing.split()))
-        if standing.refused is not None and now["refused"] != told.get("refused"):
+        said, now = self._said, standing.content()
+        if standing.applied.sha256 != self._on_its_way:
+            predecessors = said.get("config_sha256")  # of whom nobody knows what it has told
+            untold = None if predecessors == standing.applied.sha256 else predecessors
+            before = self._kept(self._on_its_way or untold)
+            event = CanaryEvent("configuration_applied", _now(), self._name, before, standing.split())
+            if self._send(event, partial(self._applied_is_told, standing.applied.sha256)):
+                self._on_its_way = standing.applied.sha256
+        if standing.refused is not None and now["refused"] != said.get("refused"):
             why, path = str(standing.refused), standing.refused.path
             event = CanaryEvent("configuration_refused", _now(), self._name, standing.split(), None, why, path)
             self._send(event)
-        self._told = now
-        if now != self._written:
-            self._write(now)
+        self._said = now
+        self._note()
 
     def tell_of_shadow(self, applied: Applied, found: ShadowFigures) -> None:
         """What the candidate's scoring beside stable has shown, by this configuration."""
@@ -86,6 +94,18 @@ class Notices:
         """Waits a moment for what is on its way."""
         if self._producer is not None and self._producer.flush(LINGER_S):
             log.warning("events were not delivered in time", topic=self._topic)
+        self._note()
+
+    def _note(self) -> None:
+        """Into the file, where it does not say so."""
+        if self._said is not None and {**self._said, "told": self._told} != self._written:
+            self._write({**self._said, "told": self._told})
+
+    def _applied_is_told(self, config_sha256: str, error: KafkaError | None) -> None:
+        if error is None:
+            self._told = config_sha256
+        elif self._on_its_way == config_sha256:
+            self._on_its_way = self._told  # once more
 
     def _of_predecessor(self) -> Mapping[str, Any]:
         """What a worker of this name told last."""
@@ -98,7 +118,7 @@ class Notices:
             return {}
         return told if isinstance(told, dict) else {}
 
-    def _kept(self, config_sha256: str | None) -> Split | None:
+    def _kept(self, config_sha256: Any) -> Split | None:
         """The split of a configuration that was in force, as it was kept."""
         if config_sha256 is None:
             return None
@@ -109,17 +129,22 @@ class Notices:
             return None
         return split_of(applied.config.canary, config_sha256)
 
-    def _send(self, event: CanaryEvent) -> None:
+    def _send(self, event: CanaryEvent, then: Callable[[KafkaError | None], None] = lambda error: None) -> bool:
+        """Whether it is on its way. `then` is called when Kafka has taken it, or has not."""
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                log.error("an event was not delivered", topic=self._topic, error=error.str(), value=message.value())
+            then(error)
+
         try:
             if self._producer is None:
                 self._producer = self._cluster.producer(linger_ms=0)
-            self._producer.produce(self._topic, wire.encode(event), on_delivery=self._delivered, headers=[SCHEMA])
+            self._producer.produce(self._topic, wire.encode(event), on_delivery=delivered, headers=[SCHEMA])
+            return True
         except (BufferError, KafkaException) as error:
             log.error("an event cannot be sent", topic=self._topic, happened=event.event, error=str(error))
-
-    def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None:
-            log.error("an event was not delivered", topic=self._topic, error=error.str(), value=message.value())
+            return False
 
     def _write(self, told: Mapping[str, Any]) -> None:
         try:

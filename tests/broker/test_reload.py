@@ -9,7 +9,9 @@ from itertools import pairwise
 import pytest
 
 from models import config
+from streams.clients import Cluster
 from streams.home import write_whole
+from streams.notices import Notices, Standing
 
 IN_FORCE_S, SEEN_S = 5.0, 10.0
 
@@ -148,6 +150,7 @@ def test_a_worker_that_is_started_again_tells_only_what_is_new(installations):
         shop.ask("u1")
         [begun] = first_event(shop)
         assert (begun["from"], begun["to"]["config_sha256"]) == (None, shop.applied.sha256)
+        shop.wait(lambda: standing(shop)["told"], "what was told to be noted")
         first.kill()
         second = shop.start_worker()
         shop.ask("u1")
@@ -157,3 +160,16 @@ def test_a_worker_that_is_started_again_tells_only_what_is_new(installations):
         assert second.wait(10) == 0
         [_, event] = told(shop, "configuration_applied")
     assert (event["from"]["config_sha256"], event["to"]["config_sha256"]) == (shop.applied.sha256, digest)
+
+
+def test_what_kafka_was_not_told_before_the_worker_died_the_next_one_of_its_name_tells(installations):
+    with installations() as shop:
+        now = Standing(shop.applied, {}, None)
+        Notices(shop.home, Cluster("127.0.0.1:1"), shop.applied, "w-1").tell(now)  # and is killed
+        for _ in range(2):
+            notices = Notices(shop.home, shop.cluster, shop.applied, "w-1")
+            notices.tell(now)
+            shop.wait(lambda: told(shop, "configuration_applied") or None, "the event")
+            notices.close()
+        [event] = told(shop, "configuration_applied")
+    assert (event["who"], event["to"]["config_sha256"]) == ("w-1", shop.applied.sha256)

@@ -32,7 +32,8 @@ def written(home):
 
 def test_the_file_says_what_is_in_force_what_is_warm_and_what_is_refused(home, notices):
     notices.tell(STANDING)
-    assert written(home) == {"config_sha256": APPLIED.sha256, "models": {"v1": "a" * 64}, "refused": None}
+    found = {"config_sha256": APPLIED.sha256, "models": {"v1": "a" * 64}, "refused": None, "told": None}
+    assert written(home) == found
     notices.tell(Standing(APPLIED, {"v2": "b" * 64}, BadConfig("canary.percentage", "too much")))
     assert written(home)["models"] == {"v2": "b" * 64}
     assert written(home)["refused"] == {
