@@ -19,7 +19,7 @@ from models.release.automation import Action, action
 from models.release.chain import Chain, covers
 from models.release.evidence import Evidence
 from models.release.record import seal
-from models.release.story import VERDICT, Judgement, Story
+from models.release.story import VERDICT, Judgement
 from models.release.verdict import Verdict, decide
 from pipelines.trial import Following, Seen
 
@@ -48,6 +48,9 @@ class Surroundings(Protocol):
 
     def keep(self, record: Mapping[str, Any]) -> None:
         """Keeps a verdict's record until Kafka has it, and its hash for ever."""
+
+    def home(self) -> str:
+        """Its id: whose chain the records are."""
 
     def last(self) -> str | None:
         """The hash of the newest record that was ever kept here."""
@@ -87,11 +90,13 @@ class Releasing:
         canary, release = applied.config.canary, applied.config.release
         ledger = self._following.ledger
         assert ledger is not None  # it was just read
-        told = told_of(ledger.story, canary)
+        home = self._around.home()
+        run = ledger.story.run(canary.stable, canary.candidate)
+        told = None if run is None else run.verdicts.get(home)
         todo = action(judged.verdict, canary, release, in_force=judged.seen.in_force)
         name = _name(judged.verdict, judged.seen.evidence)
         if (todo is not None and name != self._failed) or is_news(told, judged, now_ms):
-            self._around.keep(record(judged, release, ledger.chain, self._around.last(), now_ms))
+            self._around.keep(record(judged, release, ledger.chain, home, self._around.last(), now_ms))
         if judged.verdict.phase == "advance":
             self._tell(applied)  # the reason stands there before what it leads to
         if todo is not None:
@@ -122,8 +127,8 @@ def judge(following: Following, applied: Applied, now_ms: int) -> Judged | None:
 def newest(following: Following, applied: Applied, now_ms: int) -> Judgement | None:
     """The verdict so far: what the scheduler wrote down less than TOLD_EVERY_S ago, else as it would be now; None where no trial runs."""
     canary = applied.config.canary
-    told = told_of(following.read(applied).story, canary)
-    if told is not None:
+    run = following.read(applied).story.run(canary.stable, canary.candidate)
+    if run is not None and (told := run.verdict) is not None:
         recent = told.timestamp > wire.rfc3339(now_ms - round(1_000 * TOLD_EVERY_S))
         if recent and told.evidence.percentage == canary.percentage:
             return told
@@ -133,28 +138,23 @@ def newest(following: Following, applied: Applied, now_ms: int) -> Judgement | N
     return Judgement(wire.rfc3339(now_ms), wire.rfc3339(found.seen.until_ms), found.seen.evidence, found.verdict)
 
 
-def told_of(story: Story, canary: Canary) -> Judgement | None:
-    """The newest verdict on these versions since they are in force."""
-    run = story.run(canary.stable, canary.candidate)
-    return None if run is None else run.verdict
-
-
-def record(judged: Judged, release: Release, chain: Chain, last: str | None, now_ms: int) -> dict[str, Any]:
+def record(judged: Judged, release: Release, chain: Chain, home: str, last: str | None, now_ms: int) -> dict[str, Any]:
     """What canary-events gets to hold of a verdict. `last`: a record that was kept here must be named also if the topic has lost it."""
     seen = judged.seen
     body = {
         "event": VERDICT,
         "timestamp": wire.rfc3339(now_ms),
         "who": WHO,
+        "home": home,
         "since": wire.rfc3339(seen.since_ms),
         "until": wire.rfc3339(seen.until_ms),
         "offsets": seen.offsets,
         "evidence": msgspec.to_builtins(seen.evidence),
         "release": msgspec.to_builtins(release),
         "verdict": msgspec.to_builtins(judged.verdict),
-        "covers": covers(chain.uncovered),
+        "covers": covers(chain.uncovered(home)),
     }
-    return seal(body, chain.last if last is None or chain.knows(last) else last)
+    return seal(body, chain.last(home) if last is None or chain.knows(last) else last)
 
 
 def is_news(told: Judgement | None, judged: Judged, now_ms: int) -> bool:

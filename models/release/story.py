@@ -45,6 +45,7 @@ class Judgement(msgspec.Struct):
     until: str
     evidence: Evidence
     verdict: Verdict
+    home: str = ""  # whose scheduler wrote it
 
 
 @dataclass(slots=True)
@@ -57,6 +58,7 @@ class Run:
     since_ms: int = 0
     left: bool = False
     verdict: Judgement | None = None  # the newest
+    verdicts: dict[str, Judgement] = field(default_factory=dict)  # home → its newest
     _shadow: dict[tuple[str, str], ShadowFigures] = field(
         default_factory=dict
     )  # (worker, since) → the last that it said
@@ -156,4 +158,4 @@ class Story:
         except msgspec.ValidationError:
             return  # the chain says what is wrong with it
         if (run := self.run(found.evidence.stable, found.evidence.candidate)) is not None:
-            run.verdict = found
+            run.verdict = run.verdicts[found.home] = found

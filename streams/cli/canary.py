@@ -175,7 +175,9 @@ def verify(home: Home, bootstrap_servers: str) -> None:
             f"canary-events: {problems[0]}" + (f" (and {len(problems) - 1} more)" if problems[1:] else "")
         )
     whole = "" if chain.whole else "; what was before is not kept any more"
-    click.echo(f"{chain.records:,} verdicts recomputed, the chain is whole{whole}: newest {chain.last}")
+    chains = f"{len(homes)} chains are" if len(homes := chain.homes()) > 1 else "the chain is"
+    last_of = [chain.last(one) + (f" of {one or 'an unnamed home'}" if len(homes) > 1 else "") for one in homes or [""]]
+    click.echo(f"{chain.records:,} verdicts recomputed, {chains} whole{whole}: newest {', '.join(last_of)}")
 
 
 @canary.command("set")

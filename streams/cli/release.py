@@ -20,6 +20,7 @@ from pipelines.trial import Following
 from streams import crashes, metrics
 from streams.cli import changes
 from streams.home import Home, write_whole
+from streams.names import home_id
 
 log = structlog.get_logger()
 
@@ -67,6 +68,10 @@ class Around:
         outbox.put(self._home.outbox, changes.TOPIC, canonical(record).encode(), now_ms=_now_ms())
         write_whole(self._home.last_verdict, canonical({"sha256": record["sha256"]}).encode() + b"\n")
         log.info("verdict", message=record["verdict"]["message"], sha256=record["sha256"][:12])
+
+    def home(self) -> str:
+        self._home.workers.mkdir(parents=True, exist_ok=True)
+        return home_id(self._home.workers / "home-id")
 
     def last(self) -> str | None:
         return last(self._home)

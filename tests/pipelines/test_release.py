@@ -55,6 +55,9 @@ class Home:
     def keep(self, record):
         self.records.append(record)
 
+    def home(self):
+        return "h1"
+
     def last(self):
         return self.records[-1]["sha256"] if self.records else None
 
@@ -217,6 +220,19 @@ def test_a_record_that_the_topic_has_lost_is_named_all_the_same():
     home.tell = lambda applied: None
     job.turn(NOW)
     assert home.records[-1]["previous"] == lost
+
+
+def test_a_verdict_of_another_home_is_not_its_own_word():
+    home = Home(automation="advise")
+    home.following.found = evidence(n=600)
+    turn(home)
+    other = {**home.records[0], "home": "h2"}
+    home.following.ledger.story.add(other, 0)
+    turn(home, 10)
+    assert len(home.records) == 1
+    home.following.ledger.story.run("v1", "v2").verdicts.pop("h1")
+    turn(home, 20)
+    assert [record["home"] for record in home.records] == ["h1", "h1"]
 
 
 def test_a_look_is_shown():

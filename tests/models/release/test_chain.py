@@ -14,10 +14,20 @@ from models.release.record import FIRST, record, seal
 OTHER = b'{"event": "rolled_back", "who": "ann@desk"}'
 
 
-def sealed(n, chain):
+def sealed(n, chain, home=""):
     body = record(Evidence("v1", "v2", 10, 0, canary_arm=ArmEvidence(requests=n)), Release())
     del body["previous"], body["sha256"]
-    return canonical(seal({"event": "verdict", **body, "covers": covers(chain.uncovered)}, chain.last)).encode()
+    return canonical(
+        seal(
+            {
+                "event": "verdict",
+                "home": home,
+                **body,
+                "covers": covers(chain.uncovered(home)),
+            },
+            chain.last(home),
+        )
+    ).encode()
 
 
 def topic():
@@ -44,7 +54,7 @@ def walked(messages, whole=True):
 def test_what_was_written_is_whole():
     chain, problems = walked([*MESSAGES, OTHER])
     assert problems == []
-    assert (chain.records, chain.last, len(chain.uncovered)) == (3, NEWEST, 2)
+    assert (chain.records, chain.last(""), len(chain.uncovered(""))) == (3, NEWEST, 2)
     assert chain.knows(NEWEST)
 
 
@@ -86,6 +96,28 @@ def test_a_record_that_was_sent_twice_is_no_fault():
     assert problems == []
     after = sealed(2, chain)
     assert walked([*twice, after])[1] == []
+
+
+def test_two_homes_that_write_at_the_same_time_have_a_chain_each():
+    chain = Chain()
+    for message in (OTHER, sealed(1, chain, "a"), sealed(1, chain, "b")):
+        assert chain.add(message)[1] == []
+    both = [sealed(2, chain, home) for home in ("a", "b")]  # neither has seen the other's
+    assert [chain.add(message)[1] for message in [OTHER, *both]] == [[], [], []]
+    assert (chain.records, chain.homes()) == (4, ["a", "b"])
+    assert [chain.last(home) for home in ("a", "b")] == [json.loads(message)["sha256"] for message in both]
+    assert [chain.add(sealed(3, chain, home))[1] for home in ("a", "b")] == [[], []]
+
+
+def test_what_one_home_wrote_is_covered_by_the_other():
+    chain = Chain()
+    messages = [sealed(1, chain, "a")]
+    chain.add(messages[0])
+    messages.append(sealed(2, chain, "b"))
+    forged = {key: value for key, value in json.loads(messages[0]).items() if key not in ("previous", "sha256")}
+    again = canonical(seal({**forged, "timestamp": "later"}, FIRST)).encode()
+    (wrong,) = walked([again, messages[1]])[1]
+    assert wrong == "the 1 messages that it covers are not what they were"
 
 
 def test_of_a_beginning_that_is_not_kept_the_rest_is_walked():
