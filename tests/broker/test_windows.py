@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 from confluent_kafka.admin import NewTopic
@@ -175,21 +175,31 @@ def check(made):
     return loops
 
 
+@contextmanager
+def traffic(made, rng):
+    """Answers and what follows them, until the end of the block."""
+    stopped = threading.Event()
+
+    def answer():
+        while not stopped.is_set():
+            made.answer(rng.randrange(1, 12), rng, commit=rng.random() < 0.9)
+            stopped.wait(rng.random() * 0.15)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+
+
 def test_each_window_is_written_once_and_can_be_computed_again_through_kills(made):
     rng = random.Random(8)
     made.publish_world()
     made.begin()
     made.begin(1)  # which stands by
-    stopped = threading.Event()
-
-    def traffic():
-        while not stopped.is_set():
-            made.answer(rng.randrange(1, 12), rng, commit=rng.random() < 0.9)
-            stopped.wait(rng.random() * 0.15)
-
-    thread = threading.Thread(target=traffic)
-    thread.start()
-    try:
+    with traffic(made, rng):
         made.wait(lambda: made.records(windows.LOOPS), "the first window")
         for _ in range(4):
             until = time.monotonic() + rng.uniform(0.3, 2.5)
@@ -200,13 +210,29 @@ def test_each_window_is_written_once_and_can_be_computed_again_through_kills(mad
                 if writer.process is not None and rng.random() < 0.8:
                     with suppress(ProcessLookupError):
                         os.kill(writer.process.pid, signal.SIGKILL)
-    finally:
-        stopped.set()
-        thread.join()
     made.wait_for_all()
     loops = check(made)
     assert any(r["hits"] for r in loops)
     assert {r["popularity_source"] for r in loops} == {"interactions"}
+
+
+def test_a_writer_that_wakes_up_after_its_turn_writes_nothing_twice(made):
+    rng = random.Random(9)
+    made.publish_world(popularity=3.0)
+    first = made.begin()
+    with traffic(made, rng):
+        made.wait(lambda: made.records(windows.LOOPS), "the first window")
+        made.begin(1)
+        os.kill(first.process.pid, signal.SIGSTOP)
+        try:
+            written = len(made.records(windows.LOOPS))
+            made.wait(lambda: len(made.records(windows.LOOPS)) > written + 1, "windows of the other one")
+        finally:
+            os.kill(first.process.pid, signal.SIGCONT)
+        time.sleep(1)
+    made.wait_for_all()
+    loops = check(made)
+    assert {(r["popularity_source"], r["mean_popularity"]) for r in loops if r["shown"]} == {("catalogue", 3.0)}
 
 
 def test_a_worker_alone_writes_windows_and_an_alert_rises_and_falls(installations):
