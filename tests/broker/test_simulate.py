@@ -9,10 +9,13 @@ import time
 
 import pytest
 
+from models import movielog
 from models.config import Simulator, parse
+from models.errors import BadMessage
 from models.simulated import history
 from models.topics import TOPICS
 from models.viewer import who_asks
+from models.wire import Limits
 from pipelines.simulated import publish_history
 from streams import topics
 from streams.cli import main
@@ -106,6 +109,16 @@ def shop(installations):
         yield installation
 
 
+@pytest.fixture(scope="module")
+def service(installations):
+    """Another one, which has lines for events."""
+    with installations() as installation:
+        installation.publish_world()
+        installation.start_worker()
+        installation.ask("u1")
+        yield installation
+
+
 def simulate(shop, *arguments):
     return child_command("simulate", shop.home, shop.cluster.bootstrap_servers, *arguments)
 
@@ -167,6 +180,69 @@ def test_the_same_seed_makes_the_same_users_ask(shop):
     assert [found.users[turn] if isinstance(turn, int) else turn for turn in turns] == [
         seen[0][n] for n in sorted(both)
     ]
+
+
+def test_lines_become_events_and_damaged_ones_are_refused_or_say_something_else(service):
+    """Every line is damaged, so it is a dead letter of `movielog` or one that the parser reads."""
+    old = len(service.everything("dead-letters"))
+    run = Simulation(
+        service.cluster,
+        service.applied,
+        crowd(service.cluster, service.applied),
+        Simulator(rate=150, seed=23, newcomers=1.0, movielog=True, damage=1.0),
+    )
+    counts = run.run(threading.Event(), 1.0)
+    assert counts.lines == counts.damaged > counts.asked > 50  # an answer each, an account, watches and ratings
+    lines = [m.value() for m in raw(service.cluster, service.applied, "movielog") if m.key().startswith(b"80000000023")]
+    assert len(lines) == counts.lines
+    refused = sum(not parses(line) for line in lines)
+    assert 0 < refused < counts.lines
+
+    def letters():
+        found = [
+            x
+            for x in service.everything("dead-letters")[old:]
+            if x["source"]["topic"] == service.applied.topic("movielog")
+        ]
+        return len(found) == refused
+
+    service.wait(letters, "a dead letter for each line that cannot be read")
+
+
+def test_whole_lines_become_the_events_that_they_say(service):
+    run = Simulation(
+        service.cluster,
+        service.applied,
+        crowd(service.cluster, service.applied),
+        Simulator(rate=150, seed=24, newcomers=0.5, bots=0.5, movielog=True, damage=0.0),
+    )
+    counts = run.run(threading.Event(), 1.0)
+    assert counts.asked > counts.bots > 20
+
+    def events(topic):
+        return sum(event["user_id"].startswith(("80000000024", "90000000024")) for event in service.everything(topic))
+
+    said = [json.loads(m.value()) for m in raw(service.cluster, service.applied, "recommendation-feedback")]
+    chosen = sum(bool(x["selected"]) and x["user_id"].startswith(("80000000024", "90000000024")) for x in said)
+    assert chosen >= counts.bots
+    service.wait(lambda: events("watch-events") == chosen, "the lines' watches")
+    assert events("rating-events") >= counts.bots  # bots rate whatever they take
+
+
+def raw(cluster, applied, name):
+    """All messages of a topic."""
+    consumer = cluster.consumer()
+    ranges = whole(consumer, [applied.topic(name)])
+    consumer.close()
+    return [message for batch in messages(cluster, ranges) for message in batch]
+
+
+def parses(line):
+    try:
+        movielog.parse(line, Limits())
+    except BadMessage:
+        return False
+    return True
 
 
 def test_a_crowd_may_be_named(shop, tmp_path):
