@@ -48,7 +48,8 @@ class Protected:
         rare = ~head(mentions, exposure.head_fraction)
         if exposure.genres is not None:
             rare = np.isin(np.array(genres), [genre.casefold() for genre in exposure.genres])
-        return cls(exposure, tags[rare].any(axis=0), tags, shares)
+        movies: Bools = tags[rare].any(axis=0)
+        return cls(exposure, movies, tags, shares)
 
     def of_user(self, history: I32) -> Bools:
         """(columns,): for a user with this history.
