@@ -45,9 +45,11 @@ class Protected:
             return cls(exposure, ~head(popularity, exposure.head_fraction), tags, shares)
         if exposure.protect == "own_genres":
             return cls(exposure, None, tags, shares)
-        rare = ~head(mentions, exposure.head_fraction)
-        if exposure.genres is not None:
-            rare = np.isin(np.array(genres), [genre.casefold() for genre in exposure.genres])
+        if exposure.genres is None:
+            rare = ~head(mentions, exposure.head_fraction)
+        else:
+            wanted = {genre.casefold() for genre in exposure.genres}
+            rare = np.array([genre in wanted for genre in genres], np.bool_)
         movies: Bools = tags[rare].any(axis=0)
         return cls(exposure, movies, tags, shares)
 
