@@ -46,11 +46,11 @@ class Protected:
         if exposure.protect == "own_genres":
             return cls(exposure, None, tags, shares)
         if exposure.genres is None:
-            rare = ~head(mentions, exposure.head_fraction)
+            rare = np.logical_not(head(mentions, exposure.head_fraction))
         else:
             wanted = {genre.casefold() for genre in exposure.genres}
             rare = np.array([genre in wanted for genre in genres], np.bool_)
-        movies: Bools = tags[rare].any(axis=0)
+        movies: Bools = np.logical_or.reduce(tags[rare], axis=0)
         return cls(exposure, movies, tags, shares)
 
     def of_user(self, history: I32) -> Bools:
