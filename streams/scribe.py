@@ -189,7 +189,10 @@ class Writing:
         life, numbers = self._life()
         # not `earliest`: a consumer that goes on by itself would pass by what retention dropped
         consumer = self._cluster.consumer(
-            enable_partition_eof=True, auto_offset_reset="error", fetch_min_bytes=1_000_000, fetch_wait_max_ms=FETCH_WAIT_MS
+            enable_partition_eof=True,
+            auto_offset_reset="error",
+            fetch_min_bytes=1_000_000,
+            fetch_wait_max_ms=FETCH_WAIT_MS,
         )
         try:
             consumer.assign([TopicPartition(self._topic, n, self._start(consumer, life, n)) for n in numbers])
