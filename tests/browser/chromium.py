@@ -69,6 +69,8 @@ class Tab:
         self._loop.run_until_complete(self._connect(address))
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
+        self.call("Page.bringToFront")  # keys go to the page in front
+        self.call("Emulation.setFocusEmulationEnabled", enabled=True)
 
     async def _connect(self, address):
         self._session = ClientSession()
@@ -141,6 +143,7 @@ class Tab:
 
     def close(self):
         async def end():
+            await self._socket.send_json({"id": 0, "method": "Page.close"})
             await self._socket.close()
             await self._session.close()
 
