@@ -32,7 +32,7 @@ test: $(READY) ## all tests, with a real Kafka broker
 	@exec $(BIN)/python -m pytest
 
 test-quick: $(READY) ## the tests that need no broker
-	@exec $(BIN)/python -m pytest tests --ignore=tests/broker --ignore=tests/chaos
+	@exec $(BIN)/python -m pytest tests --ignore=tests/broker --ignore=tests/browser --ignore=tests/chaos
 
 .PHONY: browser
 browser: $(READY) ## the pages in a real Chromium, which must be there; where there is one, also in `make test`
