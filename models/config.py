@@ -230,7 +230,9 @@ class Retraining(Struct, frozen=True, forbid_unknown_fields=True):
     drift: Drift = Drift()
     on_alert: Annotated[
         bool,
-        Meta(description="whether a fairness or feedback-loop alert of stable may start one, after drift.cool_down_days"),
+        Meta(
+            description="whether a fairness or feedback-loop alert of stable may start one, after drift.cool_down_days"
+        ),
     ] = True
     look_every_s: Annotated[float, Meta(gt=0, le=86_400, description="how often the scheduler asks the rule")] = 60.0
     retry_after_s: Annotated[
@@ -435,7 +437,8 @@ class Simulator(Struct, frozen=True, forbid_unknown_fields=True):
         float, Meta(ge=0, le=10, description="how far the tastes of men and women lie apart; 0: not at all")
     ] = 0.6
     gap: Annotated[
-        float, Meta(ge=-1, le=1, description="mean satisfaction of women less that of men, with the same list and taste")
+        float,
+        Meta(ge=-1, le=1, description="mean satisfaction of women less that of men, with the same list and taste"),
     ] = 0.0
     night: Annotated[
         float, Meta(ge=0, le=1, description="share of the requests that are missing at midnight; 0: no day and night")
@@ -446,7 +449,8 @@ class Simulator(Struct, frozen=True, forbid_unknown_fields=True):
     drift: TasteDrift = TasteDrift()
     bursts: Bursts = Bursts()
     movielog: Annotated[
-        bool, Meta(description="watches, ratings and answers are raw lines to `movielog`, as a movie service writes them")
+        bool,
+        Meta(description="watches, ratings and answers are raw lines to `movielog`, as a movie service writes them"),
     ] = False
     damage: Annotated[
         float, Meta(ge=0, le=1, description="share of these lines that have one stray character anywhere")

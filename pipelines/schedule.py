@@ -21,7 +21,8 @@ from models import config
 from models.retraining import Decision
 
 LONGEST_WAIT_S = 86_400.0
-CRON = "17 * * * *"  # hourly: each run is a decision and an event
+HOURLY = "17 * * * *"  # for retraining: each run is a decision and an event
+EVERY_MINUTE = "* * * * *"
 
 Outcome = Literal["finished", "refused", "skipped", "failed"]
 
@@ -77,15 +78,15 @@ def after_failures(failures: int, retry_after_s: float) -> float:
     return float(min(LONGEST_WAIT_S, retry_after_s * 2.0 ** min(failures - 1, 30)))
 
 
-def crontab(command: Sequence[str], log: Path) -> str:
-    """The line that lets cron do the scheduler's retraining. A shell that cannot open the log does not begin the command.
+def crontab(command: Sequence[str], log: Path, when: str = HOURLY) -> str:
+    """The line that lets cron do what the scheduler does. A shell that cannot open the log does not begin the command.
 
     >>> crontab(["canarec", "retrain", "--if-due", "--home", "/srv/50% off"], Path("/srv/log"))
     "17 * * * * mkdir -p /srv && canarec retrain --if-due --home '/srv/50\\\\% off' >> /srv/log 2>&1"
     """
     folder, file = shlex.quote(str(log.parent)), shlex.quote(str(log))
     # cron reads a bare % as the end of the line
-    return f"{CRON} mkdir -p {folder} && {shlex.join(command)} >> {file} 2>&1".replace("%", r"\%")
+    return f"{when} mkdir -p {folder} && {shlex.join(command)} >> {file} 2>&1".replace("%", r"\%")
 
 
 def _occasion(decision: Decision) -> tuple[str | None, int]:

@@ -79,6 +79,21 @@ def _again(job: Job, ending: threading.Event, now: Callable[[], datetime]) -> No
             return
 
 
+def once(folder: Path, jobs: Sequence[Job]) -> None:
+    """One turn of each job, unless a scheduler of this home is at work. Errors are the jobs'."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / "scheduler.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        log.info("a scheduler of this home is at work: nothing to do")
+    else:
+        for job in jobs:
+            job.turn(utc_now())
+    finally:
+        os.close(descriptor)
+
+
 def free_port(wanted: int | None) -> int:
     """The port that was asked for, or CanarecError; without a wish the default one, or any free one."""
     if wanted is not None:

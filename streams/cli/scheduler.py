@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     type=click.IntRange(0, 65535),
     help="Prometheus port (default 8001, or any free one if it is taken; 0: any free one).",
 )
-@click.option("--print-crontab", is_flag=True, help="Print the line that lets cron retrain instead, and end.")
-def scheduler(home: Home, bootstrap_servers: str, metrics_port: int | None, print_crontab: bool) -> None:
+@click.option("--print-crontab", is_flag=True, help="Print the lines that let cron do all this instead, and end.")
+@click.option("--once", is_flag=True, help="Judge the candidate, offer the version that waits, and end: for cron.")
+def scheduler(home: Home, bootstrap_servers: str, metrics_port: int | None, print_crontab: bool, once: bool) -> None:
     """Retrains when the rule says so: every few days if there is enough new, or sooner after drift. Judges the candidate.
 
     What follows from a verdict is up to `release.automation`: nothing, an event, or a change of the split. A second one of the same
@@ -37,10 +38,12 @@ def scheduler(home: Home, bootstrap_servers: str, metrics_port: int | None, prin
       canarec scheduler
       (crontab -l; canarec scheduler --print-crontab) | crontab -
     """
-    from pipelines.schedule import crontab
+    from pipelines.schedule import EVERY_MINUTE, crontab
 
     if print_crontab:
-        click.echo(crontab(_retrain(home, bootstrap_servers), home.artifacts / "logs" / "retrain.log"))
+        logs = home.artifacts / "logs"
+        click.echo(crontab(_command(home, bootstrap_servers, "retrain", "--if-due"), logs / "retrain.log"))
+        click.echo(crontab(_command(home, bootstrap_servers, "scheduler", "--once"), logs / "canary.log", EVERY_MINUTE))
         return
     from streams import metrics
     from streams import scheduler as process
@@ -48,6 +51,9 @@ def scheduler(home: Home, bootstrap_servers: str, metrics_port: int | None, prin
 
     home.prepare()
     home.load()  # what is wrong with it is said at once
+    if once:
+        process.once(home.artifacts, (releasing(home, bootstrap_servers), _offering(home, bootstrap_servers)))
+        return
     port = process.free_port(metrics_port)
     ending = process.Ending()
     shown = (metrics.RETRAINING, metrics.NEWEST_VERSION_AGE, metrics.RETRAINING_DUE, *metrics.OF_VERDICTS)
@@ -61,12 +67,10 @@ def scheduler(home: Home, bootstrap_servers: str, metrics_port: int | None, prin
     process.serve(home.artifacts, jobs, ending, process.utc_now)
 
 
-def _retrain(home: Home, bootstrap_servers: str) -> list[str]:
-    """The command for people and cron: the console script beside this interpreter."""
-    return [
-        str(Path(sys.executable).with_name("canarec")),
-        *("retrain", "--if-due", "--home", str(home.path), "--bootstrap-servers", bootstrap_servers),
-    ]
+def _command(home: Home, bootstrap_servers: str, *words: str) -> list[str]:
+    """A command for people and cron: the console script beside this interpreter."""
+    script = str(Path(sys.executable).with_name("canarec"))
+    return [script, *words, "--home", str(home.path), "--bootstrap-servers", bootstrap_servers]
 
 
 def _retraining(home: Home, bootstrap_servers: str, ending: "Ending") -> "Retraining":

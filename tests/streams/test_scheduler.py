@@ -1,5 +1,6 @@
 """The scheduler's process: turns, errors, who is at work, children that end with it."""
 
+import fcntl
 import os
 import re
 import signal
@@ -52,6 +53,17 @@ def test_jobs_get_turns_with_the_time_that_is_handed_in(tmp_path):
     serve(tmp_path, [often, rare], ending, lambda: NOW)
     assert often.turns == [NOW] * 5
     assert len(rare.turns) == 1
+
+
+def test_once_is_one_turn_of_each_job_unless_a_scheduler_is_at_work(tmp_path):
+    ending = threading.Event()
+    one, other = Job("one", ending, most=9), Job("other", ending, most=9)
+    scheduler.once(tmp_path, [one, other])
+    assert (len(one.turns), len(other.turns)) == (1, 1)
+    with (tmp_path / "scheduler.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        scheduler.once(tmp_path, [one, other])
+    assert (len(one.turns), len(other.turns)) == (1, 1)
 
 
 def test_an_error_of_a_job_ends_nothing(tmp_path, monkeypatch):
