@@ -238,7 +238,7 @@ def test_a_user_s_last_answers_are_found(api):
         lambda: [a for a in api.json("/users/u7")[1]["answers"] if a["request_id"] == answer["request_id"]]
     )
     assert [movie["id"] for movie in found[0]["movies"]] == answer["recommendations"]
-    assert api.json("/users/" + urllib.parse.quote("no/body"))[1] == {"answers": []}
+    assert api.json("/users/" + urllib.parse.quote("no/body", safe=""))[1] == {"answers": []}
 
 
 def test_a_record_is_found_explained_and_replayed(api):
