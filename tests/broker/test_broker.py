@@ -99,6 +99,27 @@ def test_killed_and_its_meta_properties_damaged_it_still_has_everything(running:
     publish(running, unique, b"4")
 
 
+def test_killed_with_a_transaction_open_it_ends_it_and_readers_go_on(running: Broker, unique: str) -> None:
+    """Kafka by itself skips the markers: it is fenced as its own predecessor while it sends them."""
+    create(running, unique)
+    owner = Cluster(running.bootstrap_servers).producer(transactional_id=unique, transaction_timeout_ms=1_000)
+    owner.init_transactions(10)
+    owner.begin_transaction()
+    owner.produce(unique, b"open")
+    assert owner.flush(10) == 0
+    running.kill()
+    running.start()
+    publish(running, unique, b"behind it")
+    assert read(running, unique, 1) == [b"behind it"]
+
+
+def test_a_clean_end_needs_no_clearing_up(running: Broker) -> None:
+    said: list[str] = []
+    running.stop()
+    running.start(saying=said.append)
+    assert said == ["starting Kafka"]
+
+
 def test_stopped_it_frees_port_and_folder(running: Broker) -> None:
     pid = running.pid
     started = time.monotonic()
