@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from streams.clients import Cluster
 from streams.clock import BrokerClock
+from streams.committed import committed, committed_before
 from streams.leave import leave
 from streams.messages import Place, offset, place
 from streams.transactions import Out, Transactions
@@ -384,29 +385,29 @@ class ExactlyOnce:
         return bounds
 
     def _wait_stable(self, places: list[TopicPartition]) -> list[TopicPartition]:
+        """The committed offsets, once no transaction is pending on them."""
         begun, fenced = time.monotonic(), False
+        where = [(p.topic, p.partition) for p in places]
         while True:
             try:
-                found = self._consumer.committed([TopicPartition(p.topic, p.partition) for p in places], timeout=0.5)
-                for one in found:
-                    if one.error:
-                        raise KafkaException(one.error)
-                return found
+                return committed(self._consumer, where, timeout_s=0.5)
             except KafkaException as error:
                 waited = time.monotonic() - begun
-                if error.args[0].code() == KafkaError.UNSTABLE_OFFSET_COMMIT:
-                    if not fenced:
-                        fenced = self._fence_neighbours(places)
+                try:
+                    before = committed_before(self.cluster, self.group, where)
+                except KafkaException:
+                    if waited > UNREACHABLE_S:
+                        raise error from None
+                else:  # something is pending
+                    fenced = fenced or self._fence_neighbours(before)
                     if waited > UNSTABLE_S:
-                        return self._plain_committed(places)
-                elif waited > UNREACHABLE_S:
-                    raise
+                        return self._unhung(before)
                 time.sleep(0.05)
 
-    def _fence_neighbours(self, places: list[TopicPartition]) -> bool:
-        """Ends the open transactions of whoever committed here last: its name stands in the offsets' metadata."""
+    def _fence_neighbours(self, before: list[TopicPartition]) -> bool:
+        """Ends the open transactions of whoever committed here last."""
+        names = self._neighbours(before)
         try:
-            names = {o.metadata for o in self._plain_committed(places) if o.metadata} - {self.name}
             for name in names:
                 self.transactions.fence(name)
         except KafkaException as error:
@@ -415,15 +416,19 @@ class ExactlyOnce:
         self._log.info("fenced", names=sorted(names))
         return True
 
-    def _plain_committed(self, places: list[TopicPartition]) -> list[TopicPartition]:
-        reader = self.cluster.consumer(group_id=self.group, isolation_level="read_uncommitted")
-        try:
-            found: list[TopicPartition] = reader.committed(
-                [TopicPartition(p.topic, p.partition) for p in places], timeout=2
-            )
-            return found
-        finally:
-            reader.close()
+    def _neighbours(self, before: list[TopicPartition]) -> set[str]:
+        """Their names stand in the offsets' metadata."""
+        return {o.metadata for o in before if o.metadata} - {self.name}
+
+    def _unhung(self, before: list[TopicPartition]) -> list[TopicPartition]:
+        """The offsets before a transaction that nobody owns: the broker took it for complete, and its markers were never written."""
+        self._log.error(
+            "a transaction hangs on the committed offsets: ending it", partitions=[o.partition for o in before]
+        )
+        metadata = self._consumer.consumer_group_metadata()
+        for name in (self.name, *self._neighbours(before)):
+            self.transactions.end_hanging(name, before, metadata)
+        return before
 
     # -- commit -----------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaExceptio
 from prometheus_client import Counter
 
 from streams import topics
-from streams.clients import Cluster
+from streams.clients import Cluster, partitions
 from streams.clock import BrokerClock
 from streams.messages import Place
 
@@ -107,6 +107,28 @@ class Transactions:
         """Ends whatever a dead worker of this name left open."""
         for transactional_id in self._ids(name):
             _bury(self._made(transactional_id, patience_s=5))
+
+    def end_hanging(self, name: str, offsets: Sequence[TopicPartition], metadata: Any) -> None:
+        """Aborts what hangs under a worker's ids though Kafka takes it for complete: a marker ends all that its producer left.
+
+        So each id touches what a transaction of ours may have touched, and aborts.
+        """
+        admin = self.cluster.admin()
+        with self.lock:
+            for transactional_id in self._ids(name):
+                producer = self._made(transactional_id, patience_s=5)
+                producer.begin_transaction()
+                for topic in self.outputs:
+                    for partition in partitions(admin, topic):
+                        producer.produce(topic, b"", partition=partition)
+                producer.send_offsets_to_transaction(list(offsets), metadata, CALL_S)
+                producer.abort_transaction(CALL_S)
+                _bury(producer)
+            if name == self.name:  # ours have been fenced by it
+                for producer in self._producers:
+                    _bury(producer)
+                self._producers = []
+                self.ensure()
 
     def commit(
         self, ends: dict[Place, int], outputs: list[Out], metadata: Any, notes: Mapping[Place, str] | None = None

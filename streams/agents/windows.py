@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 import msgspec
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from models.config import Applied
 from models.errors import CanarecError
@@ -32,6 +32,7 @@ from models.measures.reports import Fairness, FeedbackLoop, MadeOf, Quality, Rep
 from models.measures.windows import Span
 from streams.clients import Cluster
 from streams.clock import BrokerClock
+from streams.committed import committed, committed_before
 from streams.home import Home
 from streams.leave import leave
 from streams.messages import Place
@@ -225,7 +226,7 @@ class Writing:
         transactions = Transactions(self._cluster, applied.group("windows"), OWNER, 1, outputs, self._clock)
         transactions.ensure()  # what a predecessor left open is ended
         windows = self._windows(applied)
-        progress = self._progress(consumer, applied, windows)
+        progress = self._progress(consumer, applied, windows, transactions)
         writer = Writer(applied, windows, transactions, progress, lambda: self._generation)
         looked = time.monotonic()
         while self._owner and not self._ending.is_set():
@@ -238,7 +239,7 @@ class Writing:
                 if _of_windows(self._load()) != _of_windows(applied):
                     return
 
-    def _progress(self, consumer: Consumer, applied: Applied, windows: Windows) -> Progress:
+    def _progress(self, consumer: Consumer, applied: Applied, windows: Windows, transactions: Transactions) -> Progress:
         """From the committed offsets' metadata and from the newest records, whichever is further."""
         progress = Progress()
         for record in self._newest(applied, LOOPS, TAIL):
@@ -258,8 +259,9 @@ class Writing:
                 continue
             place = (told.topic, told.partition)
             progress.told[place] = max(progress.told.get(place, 0), told.offset + 1)
-        for committed in _committed(consumer, windows.answers):
-            progress.read((committed.topic, committed.partition), committed.metadata or "")
+        group = applied.group("windows")
+        for one in _committed(consumer, self._cluster, group, transactions, windows.answers):
+            progress.read((one.topic, one.partition), one.metadata or "")
         return progress
 
 
@@ -276,19 +278,16 @@ def _of_windows(applied: Applied) -> tuple[Any, ...]:
     return applied.config.metrics, applied.config.events, applied.config.topics
 
 
-def _committed(consumer: Consumer, places: Sequence[Place]) -> list[TopicPartition]:
-    until = time.monotonic() + STABLE_S
-    while True:
-        try:
-            found: list[TopicPartition] = consumer.committed([TopicPartition(*place) for place in places], timeout=5)
-            for one in found:
-                if one.error:
-                    raise KafkaException(one.error)
-            return found
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.UNSTABLE_OFFSET_COMMIT or time.monotonic() > until:
-                raise
-            time.sleep(0.1)
+def _committed(
+    consumer: Consumer, cluster: Cluster, group: str, transactions: Transactions, places: Sequence[Place]
+) -> list[TopicPartition]:
+    try:
+        return committed(consumer, places, STABLE_S)
+    except KafkaException:
+        before = committed_before(cluster, group, places)
+        log.error("windows: a transaction hangs on the committed offsets: ending it")
+        transactions.end_hanging(OWNER, before, consumer.consumer_group_metadata())
+        return before
 
 
 class Writer:

@@ -1,16 +1,27 @@
 """The broker is killed, hangs, or is away, and comes back on its data: answers flow again, none is given again or left out."""
 
+import asyncio
 import os
 import random
 import signal
+import threading
+import time
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import NewTopic
+
+from streams.broker import Broker
+from streams.clients import Cluster
+from streams.clock import BrokerClock
+from streams.committed import committed
+from streams.data_folder import DataFolder
+from streams.exactly_once import ExactlyOnce
 
 OFFSETS_MB = 50  # in the log of the group's coordinator: it loads for a while, and may answer from the past meanwhile
 PARTITIONS = 100
 METADATA = 4_096  # the longest that Kafka takes
+PLACE = ("asked", 0)
 
 
 def broker_killed(faulty, own, requests):
@@ -96,3 +107,65 @@ def log_of(group, logs=8):
 def offsets_bytes(own, faulty):
     folder = own.broker.folder.path / "data" / f"__consumer_offsets-{log_of(faulty.group)}"
     return sum(path.stat().st_size for path in folder.glob("*.log"))
+
+
+def test_a_transaction_that_kafka_called_complete_without_its_markers_holds_nobody_up(full, tmp_path, monkeypatch):
+    """As a whole cluster may leave it that was killed: our own broker's last run is fenced before, so here it is not."""
+    monkeypatch.setattr(DataFolder, "was_killed", lambda folder: False)
+    with Broker(tmp_path, port=0, properties={"broker.session.timeout.ms": "3000"}) as broker:
+        cluster = Cluster(broker.bootstrap_servers)
+        admin = cluster.admin()  # kept: its futures end with it
+        for made in admin.create_topics([NewTopic("asked", 1), NewTopic("told", 2)]).values():
+            made.result(30)
+        metadata = cluster.consumer(group_id="g").consumer_group_metadata()  # of nobody in particular
+        owner = cluster.producer(transactional_id="g-w-0", transaction_timeout_ms=1_000)
+        owner.init_transactions(10)
+        for offset in (5, 9):
+            owner.begin_transaction()
+            owner.produce("told", str(offset), partition=1)
+            owner.send_offsets_to_transaction([TopicPartition(*PLACE, offset)], metadata, 10)
+            if offset == 5:
+                owner.commit_transaction(10)
+        broker.kill()
+        broker.start()
+        time.sleep(5)  # longer than the transaction may last, and than the broker needs to notice
+        with pytest.raises(KafkaException):
+            committed(cluster.consumer(group_id="g"), [PLACE], 5)
+        assert read_committed(cluster, "told") == [b"5"]
+
+        loop = asyncio.new_event_loop()
+        threading.Thread(target=loop.run_forever, daemon=True).start()
+        worker = ExactlyOnce(
+            cluster,
+            group="g",
+            topics=["asked"],
+            name="w",
+            batch_size=10,
+            outputs=["told"],
+            clock=BrokerClock(),
+            feed=lambda batch: None,
+        )
+        worker.start(loop)
+        until = time.monotonic() + 60
+        while not worker.session:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        assert worker.session.next == {PLACE: 5}
+        assert worker.stop()
+        loop.call_soon_threadsafe(loop.stop)
+        assert committed(cluster.consumer(group_id="g"), [PLACE], 5)[0].offset == 5
+        publish = cluster.producer()
+        publish.produce("told", b"behind it", partition=1)
+        publish.flush()
+        assert read_committed(cluster, "told") == [b"5", b"behind it"]
+
+
+def read_committed(cluster, topic):
+    """What a partition 1 shows, up to where readers are held up."""
+    reader = cluster.consumer(enable_partition_eof=True)
+    reader.assign([TopicPartition(topic, 1, 0)])
+    values = []
+    while not (message := reader.poll(30)).error():
+        values.append(message.value())
+    reader.close()
+    return values
