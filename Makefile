@@ -49,14 +49,17 @@ release: $(READY) ## a damaged, a better and an identical candidate, judged with
 bench: $(READY) ## canarec beside its peers in one run, and scoring alone; 8 minutes [ARGS="--rounds 1": 3]
 	$(BIN)/python -m tests.bench.run $(ARGS)
 
-bench-all: bench ## also growth, two million requests, catching up, histories, a profile; 25 minutes, 8 GB of disk
+bench-all: bench ## also growth, two million requests, catching up, archive, training, a profile …; 70 minutes, 8 GB of disk
 	$(BIN)/python -m tests.bench.growth
 	$(BIN)/python -m tests.bench.soak
 	$(BIN)/python -m tests.bench.reload
 	$(BIN)/python -m tests.bench.api
 	$(BIN)/python -m tests.bench.backfill
 	$(BIN)/python -m tests.bench.archive
+	$(BIN)/python -m tests.bench.training
 	$(BIN)/python -m tests.bench.provenance
+	$(BIN)/python -m tests.bench.windows
+	$(BIN)/python -m tests.bench.analysis
 	$(BIN)/python -m tests.bench.histories
 	$(BIN)/python -m tests.bench.profile
 

@@ -5,6 +5,7 @@ are these files elsewhere (`streams.ledger`).
 """
 
 import csv
+import gzip
 import heapq
 import io
 import json
@@ -19,14 +20,18 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import structlog
 from confluent_kafka import TopicCollection, TopicPartition
 
 from models.config import Applied
 from models.errors import BadArtifact
 from models.provenance import PLACE, cell, record, text
+from models.row_index import RowIndex
 from pipelines import provenance_csv
 from streams.clients import Cluster, messages, partitions, watermarks
 from streams.messages import offset, partition
+
+log = structlog.get_logger()
 
 TOPIC_MOST = 1_000_000  # records of the topic that a search looks at
 TOPIC_FIRST, TOPIC_STEP = 2_000, 100_000
@@ -84,13 +89,34 @@ def _start_of(request_id: str) -> bytes:
 
 
 def _searched(path: Path, mark: bytes, stop: threading.Event) -> Record | None:
-    for header, block in _rows(path):
+    for header, block in _rows_where(path, mark):
         if stop.is_set():
             return None
         at = block.find(b"\n" + mark) + 1
         if at or block.startswith(mark):
             return _row(header, block[at : block.index(b"\n", at)])
     return None
+
+
+def _rows_where(path: Path, mark: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The rows among which the one that begins so is, if the file has it: all, or those that its index names."""
+    try:
+        index = RowIndex.load(path) if path.suffix == ".gz" else None
+    except BadArtifact as error:
+        log.warning("a search without the index", error=str(error))
+        index = None
+    if index is None:
+        yield from _rows(path)
+        return
+    with path.open("rb") as file:
+        try:
+            header = zlib.decompressobj(31).decompress(file.read(_BLOCK), _BLOCK).partition(b"\n")[0]
+            for start, end in index.spans(mark):
+                file.seek(start)
+                lines = gzip.decompress(file.read(end - start))
+                yield header, lines if start else lines.partition(b"\n")[2]
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise BadArtifact(f"{path}: is damaged: {error}") from error
 
 
 def _rows(path: Path) -> Iterator[tuple[bytes, bytes]]:

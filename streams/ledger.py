@@ -2,6 +2,7 @@
 
     <date>.csv  <date>.2.csv  …      open, or waiting to be compressed; appended by one process at a time
     <date>.csv.gz                    compressed: whole from the moment it has its name; its CSV counts no more, if it is still there
+    .<date>.csv.gz.ids               where in it the row of a request is (models.row_index); only saves searching
     gaps.jsonl                       offsets that will never be rows, and why
     .checkpoint.json                 how far the rows reach, and the size of each file then: a start reads only what came after
 
@@ -24,9 +25,10 @@ from typing import Any
 
 import structlog
 
-from models import provenance
-from models.errors import CanarecError
+from models import provenance, row_index
+from models.errors import BadArtifact, CanarecError
 from models.provenance import HEADER, Part, Place, Row, part
+from models.row_index import RowIndex, RowIndexWriter
 from streams.home import write_whole
 
 log = structlog.get_logger()
@@ -77,6 +79,9 @@ class Ledger:
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.glob(".*.partial"):
             path.unlink()
+        for path in self.folder.glob(".*.csv.gz.ids"):
+            if not path.with_name(path.name.removeprefix(".").removesuffix(".ids")).exists():
+                path.unlink()  # its file was taken away, or a kill came before it had its name
         for path in [path for path in self.folder.glob("*.csv") if part(path.name)]:
             if path.with_name(path.name + ".gz").exists():
                 path.unlink()  # the compressed one has its rows
@@ -285,12 +290,16 @@ class Ledger:
         try:
             with path.open("rb") as file, aside.open("wb") as packed:
                 os.fchmod(packed.fileno(), os.fstat(file.fileno()).st_mode & 0o777)  # before a row is in it
-                with gzip.GzipFile("", "wb", 6, packed, mtime=0) as pressed:
-                    while some := file.read(SLICE_BYTES):
-                        pressed.write(some)
-                        yield
+                index = RowIndexWriter()
+                while some := file.read(SLICE_BYTES) + file.readline():
+                    start = packed.tell()
+                    packed.write(gzip.compress(some, 6, mtime=0))
+                    index.add(start, some.splitlines(keepends=True))
+                    yield
+                size = packed.tell()
                 packed.flush()
                 self._sync(packed.fileno())
+            write_whole(row_index.path_of(whole), index.dump(size))
             aside.replace(whole)
         except BaseException:
             aside.unlink(missing_ok=True)
@@ -356,12 +365,12 @@ def _rows_of(path: Path) -> Iterator[Place]:
 
 
 def _is_of(path: Path, size: int | None) -> bool:
-    """Whether a compressed file is of a CSV of this size, as it says itself (RFC 1952: ISIZE, its last four bytes)."""
-    if size is None or path.stat().st_size < 4:
+    """Whether a compressed file is of a CSV of this size."""
+    try:
+        index = RowIndex.load(path)
+    except BadArtifact:
         return False
-    with path.open("rb") as file:
-        file.seek(-4, os.SEEK_END)
-        return int.from_bytes(file.read(4), "little") == size % 2**32
+    return index is not None and index.unpacked == size
 
 
 def _first_line(path: Path) -> bytes:

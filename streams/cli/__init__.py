@@ -39,7 +39,9 @@ class Commands(click.Group):
         "retrain": "train now, or if it is time",
         "scheduler": "retrains when the rule says so",
         "simulate": "users who ask, choose, watch and rate",
+        "topics": "the topics made, and who may do what with them",
         "up": "everything on this machine: broker, data, models, worker, users",
+        "windows": "the closed windows' figures, and each computed again",
         "worker": "one stream worker, supervised",
     }
 

@@ -15,6 +15,7 @@ from confluent_kafka.admin import NewTopic
 from models.topics import TOPICS
 from pipelines import windows
 from streams import scribe
+from streams.cli import main
 from streams.clients import messages, whole
 from streams.home import Home
 from streams.worker import child_command
@@ -271,3 +272,32 @@ def test_a_worker_alone_writes_windows_and_an_alert_rises_and_falls(installation
         assert "fairness alert is over" in canarec.logs()
         for record in [*told, *canarec.everything("feedback-loop-metrics")]:
             assert windows.recompute(canarec.cluster, canarec.applied, record) == record
+
+
+def verify(made, *options):
+    """`canarec windows --verify`, with its exit status."""
+    home, servers = str(made.home.path), made.cluster.bootstrap_servers
+    try:
+        main(["windows", "--verify", *options, "--home", home, "--bootstrap-servers", servers])
+    except SystemExit as ended:
+        return ended.code
+    return 0
+
+
+def test_the_command_computes_each_window_again_and_tells_of_one_that_differs(made, capsys):
+    made.publish_world()
+    made.begin()
+    with traffic(made, random.Random(9)):
+        made.wait(lambda: len(made.records(windows.FAIRNESS)) >= 4, "four windows")
+    assert verify(made) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith(" equal")
+    newest = made.records(windows.LOOPS)[-1]
+    made.publish(windows.LOOPS, newest | {"requests": newest["requests"] + 1})
+    made.producer.flush(30)
+    assert verify(made, "--json") == 1
+    said = capsys.readouterr()
+    told = [json.loads(line) for line in said.out.splitlines()]
+    assert [t["differing"] for t in told if t["computed_again"] == "differs"] == [
+        {"requests": [newest["requests"] + 1, newest["requests"]]}
+    ]
+    assert "1 of " in said.err

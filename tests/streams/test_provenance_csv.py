@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.provenance import HEADER, Place, row
+from models.row_index import RowIndex, path_of
 from pipelines import provenance_csv
+from pipelines.provenance import find
 from streams import ledger
 from streams.ledger import Gap, Ledger
 
@@ -438,3 +440,42 @@ def test_what_is_being_written_is_no_row_yet(folder):
 def test_a_day_is_a_day(folder):
     with pytest.raises(Exception, match=r"'\.\./x' is not a day: YYYY-MM-DD"):
         list(provenance_csv.rows(folder, "../x"))
+
+
+def test_a_row_of_a_compressed_file_is_found_by_reading_its_member_alone(folder, monkeypatch):
+    monkeypatch.setattr(ledger, "SLICE_BYTES", 1_000)
+    one = begun(folder)
+    one.append([made(offset) for offset in range(30)])
+    compressed(one, folder)
+    path = folder / f"{DAY}.csv.gz"
+    index = RowIndex.load(path)
+    start, end = index.spans(b"r0-20,")[0]
+    middle = len(path.read_bytes()[:start]) // 2
+    damaged = bytearray(path.read_bytes())
+    damaged[middle : middle + 20] = bytes(20)  # what is not read may be anything
+    path.write_bytes(damaged)
+    assert find("r0-20", folder).record["request_id"] == "r0-20"
+    assert find("r0-99", folder) is None
+    assert end - start < path.stat().st_size / 4
+
+
+@pytest.mark.parametrize("index", [b"", b"PK", None])
+def test_without_its_index_a_compressed_file_is_searched_all_the_same(folder, index):
+    one = begun(folder)
+    one.append([made(offset) for offset in range(30)])
+    compressed(one, folder)
+    path = path_of(folder / f"{DAY}.csv.gz")
+    if index is None:
+        path.unlink()
+    else:
+        path.write_bytes(index)
+    assert find("r0-20", folder).record["request_id"] == "r0-20"
+
+
+def test_an_index_goes_with_its_file(folder):
+    one = begun(folder)
+    one.append([made(0)])
+    compressed(one, folder)
+    (folder / f"{DAY}.csv.gz").unlink()
+    begun(folder)
+    assert not path_of(folder / f"{DAY}.csv.gz").exists()
