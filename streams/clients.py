@@ -206,11 +206,13 @@ _NOT_TAKEN = (KafkaError._INVALID_ARG, KafkaError._NOT_IMPLEMENTED, KafkaError._
 
 
 def partitions(client: Consumer | Producer | AdminClient, topic: str, timeout_s: float = 10) -> list[int]:
-    """The partition numbers of a topic, or CanarecError where there is no such topic."""
+    """The partition numbers of a topic. CanarecError where there is no such topic, NotLetIn where it is hidden from us."""
     found = client.list_topics(topic, timeout=timeout_s).topics[topic]
     if found.error is not None:
         if found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise CanarecError(f"topic {topic} does not exist: `canarec up` or `canarec worker` creates the topics")
+        if found.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise NotLetIn(f"the brokers keep topic {topic} from this user: `canarec topics acls` has what to allow")
         raise KafkaException(found.error)
     return sorted(found.partitions)
 

@@ -60,10 +60,18 @@ def _create(admin: AdminClient, missing: Mapping[str, NewTopic]) -> None:
         try:
             created.result(30)
         except KafkaException as error:
+            if error.args[0].code() in _NOT_ALLOWED:
+                raise CanarecError(
+                    f"topics {', '.join(sorted(missing))}: missing, or hidden from this user, who may make none: "
+                    "`canarec topics make` by one who may, or the ACLs of `canarec topics acls`"
+                ) from None
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another worker was quicker
                 raise
     _wait_for(admin, set(missing))
     log.info("topics created", topics=sorted(missing))
+
+
+_NOT_ALLOWED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 
 
 def _same_numbers(existing: Mapping[str, TopicMetadata], applied: Applied, requests: int) -> None:

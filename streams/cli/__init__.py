@@ -16,7 +16,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from typing import Any, ClassVar
 
 import click
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from models.errors import BadConfig, CanarecError, UsageError
 from streams import logs
@@ -103,10 +103,20 @@ def main(arguments: list[str] | None = None) -> Any:
     except CanarecError as error:
         _fail(str(error), 1, given)
     except KafkaException as error:
-        _fail(error.args[0].str(), 1, given)
+        told = error.args[0]
+        advice = ": `canarec topics acls` has what to allow" if told.code() in _NOT_ALLOWED else ""
+        _fail(told.str() + advice, 1, given)
     except OSError as error:  # a full disk, a folder that may not be written: nothing that a traceback would explain
         where = f"{error.filename}: " if error.filename is not None else ""
         _fail(f"{where}{error.strerror or error}", 1, given)
+
+
+_NOT_ALLOWED = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+)
 
 
 def _fail(error: str, code: int, given: Mapping[str, str]) -> None:

@@ -5,18 +5,21 @@ import json
 import os
 import re
 import socket
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from confluent_kafka import KafkaException
 from rich.console import Console
 
-from models.config import Canary
+from models.config import Applied, Canary
 from models.errors import CanarecError, UsageError
 from models.events import CanaryChange
 from models.recommenders import store
+from models.release import gate as gates
 from models.release import rollout
 from streams.cli import changes
 from streams.cli.config import missing_models
@@ -26,7 +29,12 @@ from streams.home import Home
 from streams.shown import console
 from streams.trial import as_json, head, line, screen, words
 
+if TYPE_CHECKING:
+    from pipelines.trial import Following
+
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_TOLD_EVERY_S = 300.0
+WORSE, UNDECIDED = 3, 4  # exit codes of `gate`
 
 
 class Words(click.ParamType):
@@ -80,6 +88,11 @@ def audited(command: Command) -> Command:
     why = click.option("--why", type=Words(1_000), help="The reason, for canary-events.")
     who = click.option("--who", type=Words(256), default=_user_at_host, help="Who does it. [default: user@host]")
     return cluster_options(why(who(command)))
+
+
+if_any_option = click.option(
+    "--if-any", is_flag=True, help="Without a candidate: nothing to do, exit 0. For pipelines."
+)
 
 
 @click.group()
@@ -180,35 +193,96 @@ def verify(home: Home, bootstrap_servers: str) -> None:
     click.echo(f"{chain.records:,} verdicts recomputed, {chains} whole{whole}: newest {', '.join(last_of)}")
 
 
+@canary.command()
+@click.option(
+    "--wait",
+    "wait_s",
+    type=Number(0, 30 * 86_400),
+    default=0.0,
+    show_default=True,
+    help="Seconds that a verdict is waited for, at most.",
+)
+@cluster_options
+def gate(wait_s: float, home: Home, bootstrap_servers: str) -> None:
+    """Waits until the candidate is known not to be worse, or to be worse: for pipelines. Changes nothing.
+
+    Exit 0: not worse in any metric, or promoted meanwhile; also where there is no candidate. 3: worse, failing, or rolled back
+    meanwhile. 4: neither is known when the time is over.
+
+    \b
+    Example:
+      canarec canary gate --wait 14400 && canarec canary promote
+    """
+    from streams.cli.release import following
+
+    version = home.load().config.canary.candidate
+    if version is None:
+        click.echo("no candidate: nothing to wait for")
+        return
+    home.cluster(bootstrap_servers).check(timeout_s=5)
+    trial, until, said, said_at = following(home, bootstrap_servers), time.monotonic() + wait_s, "", 0.0
+    while True:
+        applied = home.load()
+        found, about = _judged(trial, applied, version)
+        if about != said or time.monotonic() - said_at > _TOLD_EVERY_S:
+            click.echo(f"{datetime.now(UTC):%H:%M:%S} {found.word}: {found.why}")
+            said, said_at = about, time.monotonic()
+        if found.word == "pass":
+            return
+        if found.word == "fail":
+            sys.exit(WORSE)
+        if (left := until - time.monotonic()) <= 0:
+            sys.exit(UNDECIDED)
+        time.sleep(min(applied.config.release.look_every_s, left))
+
+
+def _judged(trial: "Following", applied: Applied, version: str) -> "tuple[gates.Told, str]":
+    """What is known now, and what of it is worth saying when it changes. Brokers that are away for a while are waited for."""
+    from pipelines.release import newest
+
+    if applied.config.canary.candidate != version:
+        return gates.told(version, applied.config.canary, None), version
+    try:
+        judgement = newest(trial, applied, _now_ms())
+    except (CanarecError, KafkaException) as error:
+        told = gates.Told("wait", str(error.args[0]))
+        return told, told.why
+    about = "" if judgement is None else f"{judgement.verdict.phase} {judgement.verdict.reason}"
+    return gates.told(version, applied.config.canary, judgement), about
+
+
 @canary.command("set")
 @click.argument("percent", type=Number(0, 100))
+@if_any_option
 @audited
-def set_(percent: float, home: Home, bootstrap_servers: str, who: str, why: str | None) -> None:
+def set_(percent: float, if_any: bool, home: Home, bootstrap_servers: str, who: str, why: str | None) -> None:
     """Another share for the candidate: PERCENT of users, 0 to 100, fractions too. Growing it moves nobody back.
 
     \b
     Example:
       canarec canary set 60 --why "night shift is over"
     """
-    _change(home, bootstrap_servers, lambda now: rollout.stepped(now, percent), "set", who, why)
+    _change(home, bootstrap_servers, lambda now: rollout.stepped(now, percent), "set", who, why, if_any=if_any)
 
 
 @canary.command()
+@if_any_option
 @audited
-def promote(home: Home, bootstrap_servers: str, who: str, why: str | None) -> None:
+def promote(if_any: bool, home: Home, bootstrap_servers: str, who: str, why: str | None) -> None:
     """The candidate becomes the stable version, for everyone; the version before is kept for a rollback.
 
     \b
     Example:
       canarec canary promote --why "better in every figure"
     """
-    _change(home, bootstrap_servers, rollout.promoted, "promoted", who, why)
+    _change(home, bootstrap_servers, rollout.promoted, "promoted", who, why, if_any=if_any)
 
 
 @canary.command()
 @click.option("--to", metavar="VERSION", help="This version for everyone, whatever was before.")
+@if_any_option
 @audited
-def rollback(to: str | None, home: Home, bootstrap_servers: str, who: str, why: str | None) -> None:
+def rollback(to: str | None, if_any: bool, home: Home, bootstrap_servers: str, who: str, why: str | None) -> None:
     """One step back: the candidate is out; or, after a promotion, the version before is stable again.
 
     A second call changes nothing more. Works while no broker answers.
@@ -219,7 +293,7 @@ def rollback(to: str | None, home: Home, bootstrap_servers: str, who: str, why: 
       canarec canary rollback --to v1
     """
     move = rollout.rolled_back if to is None else lambda now: rollout.restored(now, to)
-    _change(home, bootstrap_servers, move, "rolled_back", who, why)
+    _change(home, bootstrap_servers, move, "rolled_back", who, why, if_any=if_any)
 
 
 @canary.command()
@@ -253,7 +327,12 @@ def _change(
     name: CanaryChange,
     who: str,
     why: str | None,
+    *,
+    if_any: bool = False,
 ) -> None:
+    if if_any and home.load().config.canary.candidate is None:
+        click.echo("no candidate: nothing to do")
+        return
     before, after = changes.change(home, move, name, who=who, why=why, now_ms=_now_ms())
     now, same = line(after.config.canary), before.sha256 == after.sha256
     click.echo(f"nothing to change: {now}" if same else f"{now}\nwas {line(before.config.canary)}")

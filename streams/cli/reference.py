@@ -1,4 +1,4 @@
-"""The reference pages that are made from the code: docs/topics.md, docs/configuration.md, docs/cli.md (`make docs`).
+"""The reference pages that are made from the code: docs/topics.md, acls.md, configuration.md, cli.md, asyncapi.yaml (`make docs`).
 
 What the code cannot say of a field stands here, with one example each; tests/test_docs.py holds the examples to the parsers
 and the pages to this module.
@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import click
 
-from models import config
+from models import acls, config
 from models.repeats import ENTRY, POSITION
 from models.topics import DAY_MS, FOR_EVER, TOPICS, Topic
-from streams.cli import canarec
+from streams.cli import asyncapi, canarec
 
 WIDTH = 100
 _MADE = "<!-- Made by `make docs`: changes here are lost. -->\n"
@@ -462,7 +462,56 @@ def commands(
                 yield from commands((*words, name), found)
 
 
-PAGES = {"topics.md": topics, "configuration.md": configuration, "cli.md": cli}
+def allowed() -> str:
+    """docs/acls.md."""
+    lines = [
+        "# ACLs\n",
+        _MADE,
+        "For a cluster that asks who one is: the least that each part of canarec, and each program around it, must be allowed, with a principal for "
+        "each. On one machine with one principal, as `canarec up` runs, it is all of them together. `canarec topics acls PART` prints this as lines of "
+        "`kafka-acls.sh`, or adds it with `--apply`; topics and groups go by the names of [config.json](configuration.md). How it is used: "
+        "[security.md](security.md#kafka).\n",
+        "R, read; W, write; D, describe, which R and W include; C, create; S, DescribeConfigs: its settings.\n",
+        *(f"- **{part.name}**: {part.about}" for part in acls.PARTS.values()),
+        "",
+        f"| topic | {' | '.join(acls.PARTS)} |",
+        f"|---|{'---|' * len(acls.PARTS)}",
+        *(f"| `{name}` | {' | '.join(_letters(part, name) for part in acls.PARTS.values())} |" for name in TOPICS),
+        "",
+        "Groups and transactional ids begin with `group_prefix` of config.json, `canarec` unless set; `*`: all that begin so. A client that reads "
+        "without a group asks for one all the same, for `canarec-unused`.\n",
+        "| part | groups, R | groups, D | transactional ids, W |",
+        "|---|---|---|---|",
+    ]
+    for part in acls.PARTS.values():
+        found = [
+            grant for grant in acls.grants(part.name, config.parse("{}"), "PRINCIPAL") if grant.resource != "topic"
+        ]
+        cells = [
+            ", ".join(f"`{grant.name}{'*' * grant.prefixed}`" for grant in found if grant[::3] == of)
+            for of in (("group", "read"), ("group", "describe"), ("transactional_id", "write"))
+        ]
+        if found:
+            lines.append(f"| {part.name} | {' | '.join(cells)} |")
+    return "\n".join((*lines, ""))
+
+
+def _letters(part: acls.Part, topic: str) -> str:
+    return "".join(
+        sorted((_LETTERS[operation] for name, operation in part.operations() if name == topic), key="RWDCS".index)
+    )
+
+
+_LETTERS = {"read": "R", "write": "W", "describe": "D", "create": "C", "describe_configs": "S"}
+
+
+PAGES = {
+    "topics.md": topics,
+    "acls.md": allowed,
+    "asyncapi.yaml": asyncapi.page,
+    "configuration.md": configuration,
+    "cli.md": cli,
+}
 
 
 def write(folder: Path) -> list[Path]:
