@@ -273,6 +273,7 @@ def _committed(
         enable_partition_eof=True,
         auto_offset_reset="error",
         queued_min_messages=200_000,
+        fetch_queue_backoff_ms=5,  # a full queue is looked at again soon: the default is a second
         fetch_message_max_bytes=4 << 20,
     )
     try:

@@ -272,7 +272,8 @@ def messages(
     `own`: settings of the reader. CanarecError where Kafka sends nothing for `patience_s`.
     """
     left = {place: after for place, (first, after) in ranges.items() if first < after}
-    consumer = cluster.consumer(enable_partition_eof=True, **own)
+    # by default librdkafka rests for a second whenever its queue is full
+    consumer = cluster.consumer(**{"enable_partition_eof": True, "fetch_queue_backoff_ms": 5, **own})
     try:
         consumer.assign([TopicPartition(*place, ranges[place][0]) for place in left])
         until = time.monotonic() + patience_s
