@@ -2,44 +2,54 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 from confluent_kafka import KafkaException
-from rich.console import Console
 from rich.table import Table
 
 from models.errors import CanarecError
 from streams.cli.options import cluster_options
 from streams.home import Home
+from streams.shown import console
 
+LOOPS, FAIRNESS = "feedback-loop-metrics", "fairness-metrics"
+FIGURES = {
+    LOOPS: ("requests", "ctr", "hit_rate", "coverage", "exposure_gini"),
+    FAIRNESS: ("satisfaction_ratio", "ci_low", "ci_high"),
+}
 EQUAL, DIFFERS, GONE = "equal", "differs", "gone"
-SHOWN = ("requests", "ctr", "hit_rate", "coverage", "exposure_gini", "satisfaction_ratio")
 
 
 @click.command()
-@click.option("--last", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Records of each topic, the newest.")
-@click.option("--verify", is_flag=True, help="Compute each again from the offsets that it names. Exit 1 where one differs.")
+@click.option(
+    "--last", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Records of each topic, the newest."
+)
+@click.option(
+    "--verify", is_flag=True, help="Compute each again from the offsets that it names. Exit 1 where one differs."
+)
 @click.option("--json", "in_json", is_flag=True, help="For programs: a line each.")
 @cluster_options
 def windows(home: Home, bootstrap_servers: str, last: int, verify: bool, in_json: bool) -> None:
     """The newest records of feedback-loop-metrics and fairness-metrics, oldest first.
 
     With --verify each is computed again from the messages that it was made of: `equal`, `differs` with the figures that do, or `gone`
-    where the topics have dropped some of them since. docs/metrics.md says what each figure is.
+    where the topics have dropped all of them since. docs/metrics.md says what each figure is.
 
     \b
     Example:
       canarec windows --last 4 --verify
     """
-    from pipelines.windows import FAIRNESS, LOOPS, newest, recompute
+    from pipelines.windows import newest, recompute
 
     applied, cluster = home.load(), home.cluster(bootstrap_servers)
     cluster.check(timeout_s=5)
-    table = Table("window", "length", "variant", "model", *SHOWN, "status", *(["computed again"] if verify else []))
     outcomes: Counter[str] = Counter()
-    for name in (LOOPS, FAIRNESS):
+    for name, figures in FIGURES.items():
+        table = Table(
+            "window", "length", "variant", "model", *figures, "status", *(["again"] if verify else []), title=name
+        )
         for record in newest(cluster, applied, name, last)[-last:]:
             outcome, differing = "", {}
             if verify:
@@ -53,24 +63,34 @@ def windows(home: Home, bootstrap_servers: str, last: int, verify: bool, in_json
                 told = {"computed_again": outcome, "differing": differing} if verify else {}
                 click.echo(json.dumps({"topic": name, **record, **told}))
             else:
-                table.add_row(*_row(record), *([_told(outcome, differing)] if verify else []))
-    if not in_json:
-        Console().print(table if table.row_count else "no window has closed yet")
+                table.add_row(*_row(record, figures), *([_told(outcome, differing)] if verify else []))
+        if not in_json:
+            console().print(table if table.row_count else f"{name}: no window has closed yet")
     if verify and not in_json:
-        click.echo(", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items())) or "nothing to verify")
+        click.echo(
+            ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items())) or "nothing to verify"
+        )
     if outcomes[DIFFERS]:
         raise CanarecError(f"{outcomes[DIFFERS]} of {outcomes.total()} records differ from what their messages say")
 
 
 def differences(record: Mapping[str, Any], again: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Field → what the record says, and what came out again; of those that are not equal."""
-    return {name: (record.get(name), again.get(name)) for name in sorted({*record, *again}) if record.get(name) != again.get(name)}
+    names = sorted({*record, *again})
+    return {name: (record.get(name), again.get(name)) for name in names if record.get(name) != again.get(name)}
 
 
-def _row(record: Mapping[str, Any]) -> list[str]:
-    figures = ["" if record.get(name) is None else f"{record[name]:g}" for name in SHOWN]
-    start, length = str(record["window_start"]), f"{record['window_s']:g} s"
-    return [start, length, str(record["variant"]), str(record["model_version"] or "–"), *figures, str(record["status"])]
+def _row(record: Mapping[str, Any], figures: Sequence[str]) -> list[str]:
+    found = ["" if record.get(name) is None else f"{record[name]:.4g}" for name in figures]
+    model = str(record["model_version"] or "–")
+    return [
+        str(record["window_start"])[:19],
+        f"{record['window_s']:g} s",
+        str(record["variant"]),
+        model,
+        *found,
+        str(record["status"]),
+    ]
 
 
 def _told(outcome: str, differing: Mapping[str, tuple[Any, Any]]) -> str:
