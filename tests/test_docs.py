@@ -45,6 +45,17 @@ RECORDS = {
     "fairness-metrics": (Fairness,),
     "dead-letters": (DeadLetter,),
 }
+
+
+def refused_as(topic, message):
+    """The reason that a message is refused for; None where it is read."""
+    try:
+        PARSERS[topic](json.dumps(message).encode())
+    except BadMessage as refused:
+        return refused.reason
+    return None
+
+
 IN_FIELDS = [(topic, field) for topic in PARSERS for field in reference.FIELDS[topic]]
 
 

@@ -116,7 +116,7 @@ _FIELDS: dict[str, dict[str, Schema]] = {
     },
 }
 _OFFSETS = {"type": "object", "additionalProperties": {"type": "object", "additionalProperties": {"type": "integer"}}}
-_VERDICT: dict[str, Schema] = {
+VERDICT: dict[str, Schema] = {
     "event": {"const": "verdict"},
     "timestamp": {"type": "string"},
     "who": {"type": "string"},
@@ -155,8 +155,8 @@ def page() -> str:
     """The same as YAML."""
     import yaml
 
-    made = "# Made by `make docs`: changes here are lost.\n"
-    return made + yaml.dump(document(), Dumper=_plain(yaml), sort_keys=False, allow_unicode=True, width=140)
+    text: str = yaml.dump(document(), Dumper=_plain(yaml), sort_keys=False, allow_unicode=True, width=140)
+    return "# Made by `make docs`: changes here are lost.\n" + text
 
 
 def payload(topic: str) -> Schema:
@@ -228,6 +228,7 @@ def _message(topic: Topic) -> dict[str, Any]:
 def _schemas() -> dict[str, Schema]:
     kinds = (*WRITTEN.values(), Evidence, Verdict, Release)
     found, of_records = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
+    of_records = _draft_07(of_records)
     made = dict(zip(WRITTEN, found, strict=False))
     properties = {topic: of_records[schema["$ref"].rpartition("/")[2]]["properties"] for topic, schema in made.items()}
     properties["provenance"]["history_offsets"] |= _OFFSETS  # raw JSON to the record's type
@@ -242,11 +243,21 @@ def _schemas() -> dict[str, Schema]:
         "VerdictEvent": {
             "type": "object",
             "description": "a verdict of the scheduler's: canary.md#the-record",
-            "properties": _VERDICT,
-            "required": list(_VERDICT),
+            "properties": VERDICT,
+            "required": list(VERDICT),
         },
         **of_records,
     }
+
+
+def _draft_07(schema: Any) -> Any:
+    """AsyncAPI's schemas are of draft 07, msgspec's of 2020-12: a list of fixed length is said in other words."""
+    if isinstance(schema, list):
+        return [_draft_07(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    renamed = {"items": "additionalItems", "prefixItems": "items"} if "prefixItems" in schema else {}
+    return {renamed.get(name, name): _draft_07(value) for name, value in schema.items()}
 
 
 def _of_a_user(topic: str, fields: Mapping[str, Schema]) -> Schema:
