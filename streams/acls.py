@@ -50,7 +50,8 @@ def allow(cluster: Cluster, grants: Sequence[Grant], principal: str) -> None:
         for grant in grants
     ]
     cluster.check()
-    for made in cluster.admin().create_acls(bindings).values():
+    admin = cluster.admin()  # kept: its questions end with it
+    for made in admin.create_acls(bindings).values():
         try:
             made.result(30)
         except KafkaException as error:
