@@ -335,7 +335,7 @@ def test_a_wrong_password_is_refused_over_tls_too(fortress):
             "simulate --for 1",
             "canary status",
         ),
-        *("scheduler --once", "retrain", "import movielog {log}", "analyze", "provenance show r1", "canary verify"),
+        *("scheduler --once", "retrain", "import movielog {log}", "provenance show r1", "canary verify"),
     ],
 )
 def test_nothing_works_without_acls(fortress, tmp_path, words):
