@@ -1,4 +1,7 @@
-"""Brokers that ask who we are: let in, refused, and told apart from brokers that are not there."""
+"""Brokers that ask who we are: let in, refused, and told apart from brokers that are not there. Who can reach what canarec starts.
+
+With TLS, ACLs and every part of canarec: test_acl.py.
+"""
 
 import json
 import os
@@ -6,12 +9,15 @@ import socket
 import subprocess
 import time
 
+import psutil
 import pytest
 
+from streams import processes
 from streams.broker import Broker
 from streams.clients import Cluster, NoBroker, NotLetIn
 from streams.home import Home
 from streams.worker import child_command
+from tests.broker.gateway import running
 
 CANAREC = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanisms": "PLAIN", "sasl.username": "canarec"}
 LOGIN = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_canarec="right";'
@@ -80,3 +86,65 @@ def test_a_command_says_so_in_one_line_and_ends_with_1(guarded, tmp_path, words)
     assert ended.stdout == ""
     assert ended.stderr.startswith(f"canarec: the broker at {guarded} refused us (")
     assert len(ended.stderr.splitlines()) == 1
+
+
+# -- what canarec starts itself ---------------------------------------------------------------------------
+
+TOKEN = "a-token-that-stands-nowhere-else"
+
+
+@pytest.fixture(scope="module")
+def shop(installations):
+    with installations() as installation:
+        installation.publish_world()
+        installation.start_worker()
+        installation.ask("u1")
+        yield installation
+
+
+def listening(pid):
+    """The addresses at which a process and all that it has started listen."""
+    process = psutil.Process(pid)
+    return {
+        connection.laddr.ip
+        for each in (process, *process.children(recursive=True))
+        for connection in each.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+
+def test_a_worker_listens_on_this_machine_only(shop):
+    assert listening(shop.workers[0].pid) == {"127.0.0.1"}
+
+
+def test_a_gateway_listens_on_this_machine_only(shop):
+    with running(shop) as api:
+        assert listening(api.process.pid) == {"127.0.0.1"}
+
+
+def test_a_scheduler_listens_on_this_machine_only(shop):
+    command = child_command("scheduler", shop.home, shop.cluster.bootstrap_servers, "--metrics-port", "0")
+    scheduler = processes.start(command, stderr=subprocess.DEVNULL)
+    try:
+        assert shop.wait(lambda: listening(scheduler.pid) or None, "its metrics") == {"127.0.0.1"}
+    finally:
+        processes.stop(scheduler, 10)
+
+
+def test_a_broker_listens_on_this_machine_only(tmp_path):
+    with Broker(tmp_path, port=0) as broker:
+        assert {address.removeprefix("::ffff:") for address in listening(broker.pid)} == {"127.0.0.1"}
+
+
+def test_the_gateway_s_token_is_in_no_reply_no_figure_and_no_log(shop, monkeypatch):
+    monkeypatch.setenv("CANAREC_LOG_LEVEL", "debug")
+    with running(shop, "--host", "0.0.0.0", token=TOKEN) as api:
+        shown = {"Authorization": f"Bearer {TOKEN}"}
+        said = [
+            *(api.get("/recommend/u1"), api.get("/recommend/u1", Authorization=f"Bearer {TOKEN[:-1]}")),
+            *(api.get(path, **shown) for path in ("/recommend/u1?n=0", "/metrics", "/", "/users/u1", "/nowhere")),
+        ]
+        log = api.log.read_text()
+    assert [status for status, _, _ in said] == [401, 401, 400, 200, 200, 200, 404]
+    assert not any(TOKEN[:-1] in f"{headers}{body!r}" for _, headers, body in said)
+    assert TOKEN[:-1] not in log
