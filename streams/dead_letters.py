@@ -6,13 +6,12 @@ from collections.abc import Callable
 from confluent_kafka import Message
 
 from models import wire
+from models.dead_letters import ADDED
 from models.errors import BadMessage
 from models.events import Source
 from streams import metrics
 from streams.messages import source
 from streams.transactions import Out
-
-_HEADER = "__streams.errors."
 
 
 def dead_letter(topic: str, message: Message, error: BadMessage, fits: Callable[[Out], bool]) -> Out:
@@ -37,13 +36,14 @@ def dead_letter(topic: str, message: Message, error: BadMessage, fits: Callable[
 
 def headers(where: Source, error: BadMessage) -> list[tuple[str, str | bytes | None]]:
     """KIP-1034's headers."""
-    return [
-        (_HEADER + "exception", type(error).__name__.encode()),
-        (_HEADER + "message", f"{error.reason}: {error}".encode()),
-        (_HEADER + "topic", where.topic.encode()),
-        (_HEADER + "partition", str(where.partition).encode()),
-        (_HEADER + "offset", str(where.offset).encode()),
-    ]
+    said = (
+        type(error).__name__,
+        f"{error.reason}: {error}",
+        where.topic,
+        str(where.partition),
+        str(where.offset),
+    )
+    return [(name, value.encode()) for name, value in zip(ADDED, said, strict=True)]
 
 
 def _now_ms() -> int:

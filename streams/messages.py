@@ -26,6 +26,11 @@ def offset(message: Message) -> int:
     return cast(int, message.offset())
 
 
+def headers(message: Message) -> list[tuple[str, str | bytes | None]]:
+    """Its headers, in their order; a name may come twice."""
+    return cast(list[tuple[str, str | bytes | None]], message.headers() or [])
+
+
 def place(message: Message) -> Place:
     return topic(message), partition(message)
 

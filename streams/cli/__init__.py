@@ -31,6 +31,7 @@ class Commands(click.Group):
         "broker": "just the embedded Apache Kafka",
         "canary": "how the split stands, and its changes",
         "config": "what is wrong with config.json",
+        "dead-letters": "what was refused and why, and published again",
         "doctor": "what is wrong with this machine, this home and these topics",
         "import": "publish a data set, or a movie service's log, as events",
         "models": "versions, their metadata and checksums",
@@ -53,8 +54,9 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.lazy and cmd_name not in self.unlisted:
             return None
-        module = importlib.import_module("streams.cli." + {"import": "imports"}.get(cmd_name, cmd_name))
-        command: click.Command = getattr(module, {"import": "import_"}.get(cmd_name, cmd_name))
+        name = cmd_name.replace("-", "_")
+        module = importlib.import_module("streams.cli." + {"import": "imports"}.get(name, name))
+        command: click.Command = getattr(module, {"import": "import_"}.get(name, name))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
