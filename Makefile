@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+UV     := uv==0.13.9
 
 DATA    ?=
 FOR     ?=
@@ -92,15 +93,29 @@ check: lint test ## all that a change must pass
 schema: $(READY) ## config.schema.json, from the types in models/config.py
 	$(BIN)/canarec config schema > config.schema.json
 
-docs: $(READY) ## docs/topics.md, configuration.md and cli.md, from the code
+docs: $(READY) ## docs/topics.md, acls.md, asyncapi.yaml, configuration.md and cli.md, from the code
 	$(BIN)/python -m streams.cli.reference
 
+.PHONY: audit sbom dist
+audit: $(READY) ## known vulnerabilities of the packages in requirements.lock; fails, too, where nobody says which
+	@$(BIN)/python -m pip install --quiet $(UV)
+	$(BIN)/uv tool run pip-audit==2.10.1 --requirement requirements.lock --require-hashes --disable-pip --strict
+
+sbom: $(READY) ## dist/sbom.json: every package, jar and the Java, as CycloneDX
+	@$(BIN)/python -m pip install --quiet $(UV)
+	@mkdir -p dist
+	$(BIN)/uv tool run --from cyclonedx-bom==7.5.0 cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-file dist/sbom.json
+	$(BIN)/python -m streams.sbom dist/sbom.json
+
+dist: $(READY) ## dist/: the wheel
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
 lock: ## requirements.lock, from pyproject.toml
-	$(BIN)/python -m pip install --quiet uv==0.13.9
+	$(BIN)/python -m pip install --quiet $(UV)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --no-header --output-file requirements.lock pyproject.toml
 
 kafka-lock: $(READY) ## streams/kafka.lock: the broker's jars with their checksums
 	$(BIN)/python -m streams.jars --lock
 
 clean: ## the virtual environment and caches; artifacts/ (the data) stays
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
