@@ -1,6 +1,6 @@
 """What Python's tools do not see of canarec's parts: Kafka's jars and the Java that runs them, put into a CycloneDX document.
 
-    python -m streams.sbom dist/sbom.json      adds them to that file (`make sbom`)
+python -m streams.sbom dist/sbom.json      adds them to that file (`make sbom`)
 """
 
 import json
