@@ -101,7 +101,7 @@ PARTS: dict[str, Part] = {
         ),
         Part(
             "operator",
-            "a person: `canarec recommend`, `canary`, `provenance`, `analyze`, `doctor`",
+            "a person: `canarec recommend`, `canary`, `provenance`, `windows`, `analyze`, `doctor`",
             reads=(
                 *(*_KNOWN, "recommendation-feedback", "recommendations", "provenance"),
                 *("feedback-loop-metrics", "fairness-metrics", "canary-events"),
@@ -109,6 +109,12 @@ PARTS: dict[str, Part] = {
             writes=("recommendation-requests", "canary-events"),
             sees=ALL,
             looks_at=ALL,
+        ),
+        Part(
+            "dead-letters",
+            "a person who publishes again what was refused: `canarec dead-letters`",
+            reads=("dead-letters", *IN),
+            writes=IN,
         ),
         Part(
             "importer",
