@@ -98,7 +98,7 @@ _BROKER = """\
 process.roles=broker,controller
 listeners=PLAINTEXT://{host}:{port},CONTROLLER://127.0.0.1:0
 advertised.listeners=PLAINTEXT://{advertised}:{port}
-broker.session.timeout.ms=60000
+broker.session.timeout.ms=30000
 broker.heartbeat.interval.ms=500"""
 
 # See _fence: its controller alone, which takes the broker of the last run for dead at once.

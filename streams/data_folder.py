@@ -130,7 +130,7 @@ class DataFolder:
     def was_killed(self) -> bool:
         """Whether the data was in use, and its last broker did not end by itself."""
         with self.trouble():
-            in_use = any(folder.name != _METADATA_LOG for folder in self.data.glob("*-*/"))
+            in_use = any(file.stat().st_size for file in (self.data / _METADATA_LOG).glob("*.log"))
             return in_use and not (self.data / _CLEAN).exists()
 
     @property
