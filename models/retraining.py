@@ -9,6 +9,7 @@ Decides; reads no topic, no disk and no clock. What is counted, and since when, 
             version's first `cool_down_days`
     alert   sooner, too: a window of what stable serves is an alert (models.measures.alerts) and there are new interactions. Not in a
             version's first `cool_down_days` either: a new version is judged by windows of its own
+    erasure at once: a user was erased who was in the data of a version, and nothing was trained since
     manual  always
 
 The newest version is that of the last run, whether it was published or refused by a gate: a refused one is not tried again at once. A
@@ -25,7 +26,7 @@ import msgspec
 from models.config import Drift, Retraining
 from models.measures.drift import Signals
 
-Rule = Literal["time", "drift", "alert", "manual", "none"]  # none: no rule asks for anything yet
+Rule = Literal["time", "drift", "alert", "erasure", "manual", "none"]  # none: no rule asks for anything yet
 Happening = Literal["started", "skipped", "finished", "failed"]
 
 CLOCKS_DIFFER = timedelta(minutes=1)  # between the machines that train and that look; more is a clock that is wrong
@@ -111,9 +112,10 @@ def decide(
     now: datetime,
     *,
     alerts: Sequence[str] = (),
+    erased: int = 0,
     manual: bool = False,
 ) -> Decision:
-    """The rules, in the order manual, time, drift, alert. `signals`: None where drift was not looked at. `alerts`: one line each.
+    """The rules, in the order manual, erasure, time, drift, alert. `erased`: users, since the last run. `signals`: None where drift was not looked at. `alerts`: one line each.
 
     >>> from models.config import Retraining
     >>> v3 = Last("v3", datetime(2026, 11, 1, tzinfo=UTC))
@@ -123,7 +125,7 @@ def decide(
     True
     """
     age = None if last is None else now - last.created_at
-    due, rule, reason = _judged(last, age, counts, signals, retraining, alerts, manual)
+    due, rule, reason = _judged(last, age, counts, signals, retraining, alerts, erased, manual)
     return Decision(
         due=due,
         rule=rule,
@@ -208,6 +210,7 @@ def _judged(
     signals: Signals | None,
     retraining: Retraining,
     alerts: Sequence[str],
+    erased: int,
     manual: bool,
 ) -> tuple[bool, Rule, str]:
     new = (
@@ -228,6 +231,8 @@ def _judged(
             "`canarec retrain` trains all the same",
         )
     since = f"{new} since {last.version}, which is {_span(age)} old"
+    if erased:
+        return True, "erasure", f"{erased:,} user{'s' if erased > 1 else ''} of earlier data erased; {since}"
     moment = max(age, timedelta(0)) >= timedelta(days=retraining.days)
     if moment and enough:
         return True, "time", since

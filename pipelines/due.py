@@ -21,6 +21,7 @@ from models.recommenders.base import I32, I64
 from models.recommenders.store import Metadata, Model
 from models.release.rollout import number
 from models.retraining import Counts, Decision, Last, decide, drift_may_ask, shifted
+from pipelines import erasures
 from pipelines.past import RATINGS, WATCHES, is_anothers, read, users
 from pipelines.quality import live_hits, predicted
 from pipelines.windows import standing_alerts
@@ -94,7 +95,7 @@ class Looking:
         counts = since.counts()
         retraining = applied.config.retraining
         last = None if trained is None else trained.last
-        decision = decide(last, counts, None, retraining, now, manual=manual)
+        decision = decide(last, counts, None, retraining, now, erased=self._erased(), manual=manual)
         if decision.due or last is None:
             return decision
         found = since.signals(made_at=last.created_at, now=now) if drift_may_ask(last, retraining, now) else None
@@ -105,6 +106,10 @@ class Looking:
         if line not in self._told:
             self._told.add(line)
             self._tell(line)
+
+    def _erased(self) -> int:
+        """Users in the data of a version who were erased, and nothing was trained since."""
+        return sum(bool(each.models) and not each.retrained for each in erasures.kept(self._artifacts))
 
     def _alerts(self, applied: Applied, now: datetime) -> list[str]:
         """Of what stable serves."""

@@ -18,7 +18,7 @@ from models.events import Request, Source
 from models.ids import Ids
 from models.recommenders.base import I32
 from models.world import World
-from pipelines import below
+from pipelines import below, erasures
 from pipelines.below import Below, Place
 from pipelines.kept import Kept, Record
 from pipelines.places import Places
@@ -27,6 +27,7 @@ from streams.clients import Cluster
 SAME_SCORE = 1e-4  # a score alone and in a batch are the same but for its last bits
 SWAPPED = 1e-6  # neighbours whose scores differ by less, relatively, may change places
 BATCH = 64
+ERASED = "erased"
 BEHIND = 20  # movies behind a list that may have the last one's score
 
 Progress = Callable[[int, int], None]
@@ -85,8 +86,15 @@ def outcomes(
     reading: Progress = lambda done, total: None,
 ) -> Iterator[Outcome]:
     """Each record's list made again, in an order of its own; rejected requests are left out. `reading`: progress of the events."""
-    kept = Kept(places, Ids())
-    worlds, impossible = _by_world(kept, records)
+    kept, erased = Kept(places, Ids()), erasures.known(places.artifacts)
+    left = []
+    for record in records:
+        at = erased.user(record["user_id"], record["served_at"])
+        if at is None:
+            left.append(record)
+        elif record["status"] != "rejected":
+            yield Outcome(record, None, f"{ERASED}: the user was erased at {at}")
+    worlds, impossible = _by_world(kept, left)
     yield from impossible
     events = events_of(cluster, kept, [record for group in worlds for record in group], reading=reading)
     for group in worlds:

@@ -20,7 +20,7 @@ from models import config, retraining
 from models.config import Applied
 from models.errors import BadArtifact, CanarecError
 from models.retraining import Decision, Happening
-from pipelines import due, measured, outbox, project, stages, versions
+from pipelines import due, erasures, measured, outbox, project, stages, versions
 from pipelines.announce import announce
 from pipelines.offer import Change
 from pipelines.places import Places
@@ -54,7 +54,7 @@ class Trainer:
         asked for.
         """
         try:
-            with _alone(self.places):
+            with alone(self.places):
                 self._turn(applied, manual)
         except Busy as error:
             if manual:
@@ -98,6 +98,7 @@ class Trainer:
         else:
             self._tell(applied, "finished", decision, model_version=version, metrics=metrics)
         self.places.untold.unlink(missing_ok=True)
+        erasures.settle(self.places.artifacts)
         if not nothing:
             self._tidy()
         self.say(says)
@@ -137,8 +138,8 @@ def _is_complete(applied: Applied) -> bool:
 
 
 @contextmanager
-def _alone(places: Places) -> Iterator[None]:
-    """Held by one retraining of the home; it dies with its holder."""
+def alone(places: Places) -> Iterator[None]:
+    """Held by one retraining of the home, or an erasure; it dies with its holder."""
     path = places.retraining
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

@@ -5,7 +5,7 @@ over any request at once. What is refused here is skipped: the agents on the sam
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -17,13 +17,14 @@ from models import wire
 from models.answer import Cut
 from models.catalog import Catalog
 from models.config import Applied
+from models.erasure import HEADER
 from models.errors import BadArtifact, BadMessage
 from models.events import Movie, Profile, Rating, Watch
 from models.history import Histories, Ids
 from streams import metrics, snapshots
 from streams.clients import Cluster
-from streams.messages import Place, kafka_ms, source
-from streams.tail import Ends, Followed, Tail, Unchanged
+from streams.messages import Place, headers, kafka_ms, source
+from streams.tail import Ends, Followed, Identity, Tail, Unchanged
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -109,16 +110,19 @@ class Known:
             for listener in self.watched:
                 listener(events)
 
-    def _apply_profiles(self, changes: list[tuple[str, Profile | None]]) -> None:
+    def _apply_profiles(self, changes: "list[tuple[str, Profile | Gone]]") -> None:
         for user_id, profile in changes:
-            if profile is None:
-                self.profiles.pop(user_id, None)
-            else:
+            if isinstance(profile, Profile):
                 self.profiles[user_id] = profile
+                continue
+            self.profiles.pop(user_id, None)
+            # At a start the topics and snapshots were erased already, and what is there of the user came later.
+            if profile.erased and self.live:
+                self.histories.forget(user_id)
 
-    def _apply_movies(self, changes: list[tuple[str, Movie | None]]) -> None:
+    def _apply_movies(self, changes: "list[tuple[str, Movie | Gone]]") -> None:
         for movie_id, movie in changes:
-            if movie is None:
+            if isinstance(movie, Gone):
                 self.movies.pop(movie_id, None)
             else:
                 self.ids.index(movie_id)
@@ -155,37 +159,45 @@ class Known:
     # -- the local snapshot -----------------------------------------------------------------------
 
     def _restore(self, tail: Tail) -> dict[Place, int]:
-        """The histories as a snapshot has them, and where the topics go on behind it; nothing where it does not fit."""
-        snapshot = snapshots.load(self._folder)
-        if snapshot is None:
-            return {}
-        found = tail.identities(self._events)
+        """The histories as a snapshot has them, and where the topics go on behind it; nothing where none fits.
+
+        The worker's own snapshot, or else the home's, of the archive: topics that were cut (`canarec erase`) begin in the middle.
+        """
+        found = None
+        for folder in (self._folder, self._folder.parent / snapshots.SEED):
+            snapshot = snapshots.load(folder)
+            if snapshot is None:
+                continue
+            found = found or tail.identities(self._events)
+            if (why := self._mismatch(snapshot, found)) is None:
+                try:
+                    self.histories = Histories.from_arrays(snapshot.arrays, self.ids)
+                except BadArtifact as error:
+                    why = str(error)
+            if why is None:
+                return self._restored(snapshot)
+            log.warning("snapshot not used", folder=str(folder), why=why)
+            if folder == self._folder:
+                snapshots.drop(folder)
+        return {}
+
+    def _mismatch(self, snapshot: snapshots.Snapshot, found: Mapping[str, Identity]) -> str | None:
         for topic in self._events:
-            cut = snapshot.topics.get(topic)
-            now = found[topic]
-            why = "is not in the snapshot"
-            if cut is not None:
-                why = snapshots.mismatch(cut, self._made_by(now.id), now.lows, now.ends) or ""
-            if why:
-                log.warning("snapshot not used", topic=topic, why=why)
-                snapshots.drop(self._folder)
-                return {}
-        try:
-            self.histories = Histories.from_arrays(snapshot.arrays, self.ids)
-        except BadArtifact as error:
-            log.warning("snapshot not used", why=str(error))
-            return {}
-        starts = {
+            cut, now = snapshot.topics.get(topic), found[topic]
+            if cut is None:
+                return f"{topic} is not in the snapshot"
+            why = snapshots.mismatch(cut, snapshots.made_by(now.id, self._limits), now.lows, now.ends)
+            if why is not None:
+                return f"{topic}: {why}"
+        return None
+
+    def _restored(self, snapshot: snapshots.Snapshot) -> dict[Place, int]:
+        log.info("snapshot restored", users=self.histories.users, interactions=self.histories.n_interactions)
+        return {
             (topic, partition): cut.next_offset
             for topic, topic_cut in snapshot.topics.items()
             for partition, cut in topic_cut.partitions.items()
         }
-        log.info("snapshot restored", users=self.histories.users, interactions=self.histories.n_interactions)
-        return starts
-
-    def _made_by(self, topic_id: str) -> str:
-        """What a snapshot is called after: the topic, and the limits by which its events were taken or refused."""
-        return f"{topic_id} {self._limits}"
 
     def save_if_worth(self) -> None:
         """Writes a snapshot when enough has changed since the last one."""
@@ -210,7 +222,7 @@ class Known:
                         )
                         for partition in identity.lows
                     },
-                    self._made_by(identity.id),
+                    snapshots.made_by(identity.id, self._limits),
                 )
                 for topic, identity in identities.items()
             }
@@ -222,6 +234,12 @@ class Known:
             log.error("snapshot not written", error=str(error))
         self._shown_events = -1
         self._saved_events, self._saved_at = events, time.monotonic()
+
+
+class Gone(NamedTuple):
+    """A tombstone. `erased`: nothing at all of the user may stay."""
+
+    erased: bool = False
 
 
 class Asked(NamedTuple):
@@ -243,22 +261,22 @@ def _parsed(messages: list[Message], parse: Callable[[Message], Watch | Rating])
     return events
 
 
-def _parse_profiles(messages: list[Message]) -> list[tuple[str, Profile | None]]:
+def _parse_profiles(messages: list[Message]) -> "list[tuple[str, Profile | Gone]]":
     return _changes(messages, wire.profile, lambda profile: profile.user_id)
 
 
-def _parse_movies(messages: list[Message]) -> list[tuple[str, Movie | None]]:
+def _parse_movies(messages: list[Message]) -> "list[tuple[str, Movie | Gone]]":
     return _changes(messages, wire.movie, lambda movie: movie.movie_id)
 
 
 def _changes(
     messages: list[Message], parse: Callable[[bytes | None], T], id_of: Callable[[T], str]
-) -> list[tuple[str, T | None]]:
-    changes: list[tuple[str, T | None]] = []
+) -> "list[tuple[str, T | Gone]]":
+    changes: list[tuple[str, T | Gone]] = []
     for message in messages:
         try:
             if message.value() is None:
-                changes.append((wire.key_id(message.key()), None))
+                changes.append((wire.key_id(message.key()), Gone(HEADER in dict(headers(message)))))
             else:
                 record = parse(message.value())
                 changes.append((id_of(record), record))

@@ -12,6 +12,7 @@ file is where to go on, after any kill. The checkpoint only saves reading; it is
 it says, else all files are read.
 """
 
+import csv
 import gzip
 import json
 import os
@@ -256,6 +257,27 @@ class Ledger:
             write_whole(self.folder / ".checkpoint.json", json.dumps(now).encode())
             self._saved = now
 
+    # -- erasure ----------------------------------------------------------------------------------
+
+    def erase(self, user_id: str) -> list[str]:
+        """Rewrites every file that has rows of this user, without them; the ids of the requests. OSError (a full disk): call again.
+
+        How far the rows reach stays as it was.
+        """
+        self._stop_compressing()
+        if self._torn:
+            self.recover()
+        gone: list[str] = []
+        for name in sorted(self._sizes):
+            path = self.folder / name
+            if path.exists() and (found := _without(path, user_id, self._sync)):
+                gone += found
+                self._sizes[name] = path.stat().st_size
+        if gone:
+            sync_folder(self.folder)
+            self.save()
+        return gone
+
     # -- old files --------------------------------------------------------------------------------
 
     def compress(self, now_s: float, today: str) -> bool:
@@ -314,6 +336,54 @@ class Ledger:
         if self._compressing is not None:
             self._compressing[1].close()
             self._compressing = None
+
+
+def _without(path: Path, user_id: str, sync: Callable[[int], None]) -> list[str]:
+    """Replaces a file by one without the user's rows; their requests' ids, none where nothing had to be changed."""
+    packed = path.suffix == ".gz"
+    aside, gone = path.with_name(f".{path.name}.partial"), list[str]()
+    with gzip.open(path, "rb") if packed else path.open("rb") as file:
+        header = file.readline()
+        names = provenance.columns(header)
+        if not names:
+            return []  # not ours
+        whose, which = names.index("user_id"), names.index("request_id")
+        mark = provenance.cell(user_id).replace('"', '""').encode()  # as it stands in a row, quoted or not
+
+        def is_other(line: bytes) -> bool:
+            if mark not in line:
+                return True
+            cells = next(csv.reader([line.decode()]))
+            if provenance.text(cells[whose]) != user_id:
+                return True
+            gone.append(provenance.text(cells[which]) or "")
+            return False
+
+        try:
+            with aside.open("wb") as out:
+                os.fchmod(out.fileno(), path.stat().st_mode & 0o777)  # before a row is in it
+                index, some = RowIndexWriter(), header
+                while True:
+                    lines = some.splitlines(keepends=True)
+                    kept = [line for line in lines if is_other(line)]
+                    if packed and kept:
+                        start = out.tell()
+                        out.write(gzip.compress(b"".join(kept), 6, mtime=0))
+                        index.add(start, kept)
+                    elif kept:
+                        out.write(b"".join(kept))
+                    if not (some := file.read(SLICE_BYTES) + file.readline()):
+                        break
+                size = out.tell()
+                out.flush()
+                sync(out.fileno())
+            if gone:
+                if packed:
+                    write_whole(row_index.path_of(path), index.dump(size))
+                aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+    return gone
 
 
 def sync_folder(folder: Path) -> None:

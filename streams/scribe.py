@@ -25,7 +25,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from models.errors import BadMessage, CanarecError
 from models.provenance import Place, Row, row
 from models.wire import rfc3339
-from streams import metrics, processes
+from streams import erasures, metrics, processes
 from streams.clients import Cluster, watermarks
 from streams.home import Home
 from streams.ledger import Gap, Ledger
@@ -83,7 +83,7 @@ class Scribe:
                 log.warning(f"{self._what} cannot be written", folder=str(self._folder), error=error.strerror)
 
     def _look(self, now: float) -> None:
-        if self._lock is None and (lock := _locked(self._folder)) is not None:
+        if self._lock is None and (lock := locked(self._folder)) is not None:
             self._lock = lock
         if self.process is not None and (code := self.process.poll()) is not None:
             log.warning(f"{self._what} writer died, another one goes on", exit_code=code)
@@ -105,7 +105,7 @@ class Scribe:
             self._lock = None
 
 
-def _locked(folder: Path) -> int | None:
+def locked(folder: Path) -> int | None:
     """The lock of the folder; None where another process has it."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -301,6 +301,7 @@ class Writing:
                 raise CanarecError(f"{self._topic}: was made anew, or has more partitions: the CSV follows")
             self._show(life, numbers)
         try:
+            erasures.serve(self._ledger)
             if now - self._saved > SAVE_S:
                 self._saved = now
                 self._ledger.save()

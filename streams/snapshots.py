@@ -25,6 +25,7 @@ from models.errors import BadArtifact
 
 FORMAT = "histories-1"  # another one as soon as models.history packs otherwise
 MANIFEST = "histories.json"
+SEED = ".archive"  # a snapshot that was made of the archive, for workers that have none of their own
 ALIGNMENT = 64
 TYPES = ("|u1", "<u2", "<i4", "<i8")
 
@@ -102,6 +103,11 @@ def load(folder: Path) -> Snapshot | None:
     except (BadArtifact, msgspec.DecodeError, OSError) as error:
         log.warning("snapshot_refused", folder=str(folder), reason=str(error))
     return None
+
+
+def made_by(topic_id: str, limits: object) -> str:
+    """What a cut is called after: the topic, and the limits by which its events were taken or refused."""
+    return f"{topic_id} {limits}"
 
 
 def drop(folder: Path) -> None:

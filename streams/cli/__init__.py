@@ -33,6 +33,7 @@ class Commands(click.Group):
         "config": "what is wrong with config.json",
         "dead-letters": "what was refused and why, and published again",
         "doctor": "what is wrong with this machine, this home and these topics",
+        "erase": "a user removed, and a report of what is gone",
         "import": "publish a data set, or a movie service's log, as events",
         "models": "versions, their metadata and checksums",
         "provenance": "what made an answer, the answer made again, why two differ",

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from models import retraining, wire
+from models import erasure, retraining, wire
 from models.config import Release
 from models.events import Answer, CanaryEvent, DeadLetter, Proof
 from models.measures.reports import Fairness, FeedbackLoop, Quality
@@ -226,7 +226,7 @@ def _message(topic: Topic) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Schema]:
-    kinds = (*WRITTEN.values(), Evidence, Verdict, Release)
+    kinds = (*WRITTEN.values(), Evidence, Verdict, Release, erasure.UserErased)
     found, of_records = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     of_records = _draft_07(of_records)
     made = dict(zip(WRITTEN, found, strict=False))
@@ -240,6 +240,7 @@ def _schemas() -> dict[str, Schema]:
         **made,
         "provenance": {"allOf": [made["recommendations"], made["provenance"]]},
         "canary-events": {"oneOf": [made["canary-events"], _ref("VerdictEvent")]},
+        "retraining-events": {"oneOf": [made["retraining-events"], _ref("UserErased")]},
         "VerdictEvent": {
             "type": "object",
             "description": "a verdict of the scheduler's: canary.md#the-record",

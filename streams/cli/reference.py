@@ -314,7 +314,7 @@ FIELDS: Mapping[str, tuple[Field, ...]] = {
             "`started`, `skipped`, `finished` or `failed`; a version that a gate refuses is `failed`",
         ),
         _AT,
-        Field("rule", "time", "`time`, `drift`, `alert`, `manual`; `none`: skipped before any rule asks"),
+        Field("rule", "time", "`time`, `drift`, `alert`, `erasure`, `manual`; `none`: skipped before any rule asks"),
         Field("reason", "skipped: 12 new users of 50 and …", "why, with every number that decided"),
         Field("counts", {"users": 12, "interactions": 80, "events": 131}, _COUNTS),
         Field("thresholds", _THRESHOLDS, "what config.json said then"),
@@ -370,8 +370,10 @@ _NOTES: Mapping[str, str] = {
     "canary-events": "A worker tells when another configuration than the last one that a worker of its name told of comes into force, and once of "
     "each content of `config.json` that it does not take; beside the answers, so that nobody waits for it. The scheduler's verdicts "
     "(`event: verdict`) are records of another kind: [what they hold](canary.md#the-record).",
+    "retraining-events": "`canarec erase` tells here that a user was erased, and which versions were trained on their data: `event: erased` with `timestamp`, "
+    "`user_sha256`, `removed` and `model_versions`. [What the digest is](operating.md#erasing-a-user).",
     "dead-letters": "The message's own key and headers stay, and KIP-1034's are added: `__streams.errors.exception`, `…message`, `…topic`, "
-    "`…partition`, `…offset`.",
+    "`…partition`, `…offset`. What `canarec dead-letters replay` had published again has two headers of its own, too: `canarec-dead-letter` and `canarec-replays`.",
     "canarec-answered": "Binary, little-endian, for workers only: format (2 bytes), hash of the id of the requests' topic (8), a number of partitions (2), "
     f"{POSITION.itemsize} bytes for each of these: partition and next offset; then {ENTRY.itemsize} bytes for each id that was answered: hash of the id, "
     "hash of the content, partition and offset of the request.",

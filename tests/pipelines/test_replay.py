@@ -11,6 +11,7 @@ import pytest
 from models import config
 from models.answer import Cut, Question, decide, records
 from models.catalog import Catalog
+from models.erasure import Erasure, user_digest
 from models.events import Movie, Rating, Request, Source, Watch
 from models.history import Histories, Ids
 from models.recommenders import store
@@ -18,7 +19,7 @@ from models.recommenders.als import Als
 from models.recommenders.base import Rows
 from models.recommenders.popular import counts
 from models.world import World
-from pipelines import differences, project, versions
+from pipelines import differences, erase, erasures, project, versions
 from pipelines.below import RATINGS, WATCHES
 from pipelines.kept import described
 from pipelines.places import Places
@@ -258,6 +259,17 @@ def test_what_cannot_be_replayed_is_counted_by_its_reason_and_the_rest_is_replay
     assert 0 < gone < len(USERS)
     assert (found.same, found.rejected, list(found.impossible.values())) == (len(USERS) - gone, 1, [gone])
     assert "model v2" in next(iter(found.impossible))
+
+
+def test_answers_of_an_erased_user_say_so_and_the_others_are_replayed(shop):
+    for user in ("u1", "u2"):
+        shop.ask(user)
+    shop.archived()
+    erase.from_archive(shop.places.archive, "u1", set())
+    erasures.keep(shop.places.artifacts, Erasure(user_digest("u1"), "2026-11-27T08:00:00.000Z"))
+    found = shop.summary()
+    assert (found.same, found.different) == (1, ())
+    assert found.impossible == {"erased: the user was erased at 2026-11-27T08:00:00.000Z": 1}
 
 
 def test_why_two_answers_differ_is_said_part_by_part(shop):

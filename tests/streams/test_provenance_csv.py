@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.errors import CanarecError
 from models.provenance import HEADER, Place, row
 from models.row_index import RowIndex, path_of
 from pipelines import provenance_csv
 from pipelines.provenance import find
-from streams import ledger
+from streams import erasures, ledger, scribe
 from streams.ledger import Gap, Ledger
 
 LIFE, OTHER_LIFE = "life-1", "-life2"
@@ -479,3 +480,74 @@ def test_an_index_goes_with_its_file(folder):
     (folder / f"{DAY}.csv.gz").unlink()
     begun(folder)
     assert not path_of(folder / f"{DAY}.csv.gz").exists()
+
+
+# -- erasure ---------------------------------------------------------------------------------------
+
+
+def of_user(user, offset, *, date=DAY):
+    text = (RECORD % (0, offset, date)).replace("=u,1", user)
+    return row(text.encode(), Place(LIFE, 0, offset))
+
+
+@pytest.mark.parametrize("user", ["ann", "=u,1", 'a"b', "zoë", "a\\\\b"])
+def test_an_erased_user_s_rows_are_gone_and_no_others(folder, user):
+    one = begun(folder)
+    name = user.replace('"', '\\"')
+    one.append([of_user(name, 0), of_user("x" + name, 1), of_user(name, 2), of_user("bob", 3)])
+    text = user.replace("\\\\", "\\")
+    assert one.erase(text) == ["r0-0", "r0-2"]
+    assert offsets(folder) == [1, 3]
+
+
+def test_a_kept_position_is_not_written_again_after_an_erasure(folder):
+    one = begun(folder)
+    one.append([of_user("bob", 0), of_user("ann", 1)])
+    one.erase("ann")
+    two = begun(folder)
+    assert two.position(LIFE, 0) == 2
+
+
+def test_a_ledger_goes_on_after_an_erasure(folder):
+    one = begun(folder)
+    one.append([of_user("ann", 0), of_user("bob", 1)])
+    one.erase("ann")
+    one.append([of_user("bob", 2)])
+    assert offsets(folder) == [1, 2]
+
+
+def test_a_compressed_day_is_rewritten_with_its_index(folder):
+    one = begun(folder)
+    one.append([of_user("ann", 0), of_user("bob", 1)])
+    os.utime(folder / f"{DAY}.csv", (0, 0))
+    while one.compress(LATER, LAST_DAY):
+        pass
+    assert names(folder) == [f"{DAY}.csv.gz"]
+    assert one.erase("ann") == ["r0-0"]
+    assert offsets(folder) == [1]
+    assert RowIndex.load(folder / f"{DAY}.csv.gz") is not None
+    assert (find("r0-1", folder) is not None, find("r0-0", folder)) == (True, None)
+
+
+def test_an_erasure_keeps_who_may_read_the_file(folder):
+    one = begun(folder)
+    one.append([of_user("ann", 0), of_user("bob", 1)])
+    mode = (folder / f"{DAY}.csv").stat().st_mode
+    one.erase("ann")
+    assert (folder / f"{DAY}.csv").stat().st_mode == mode
+
+
+def test_without_a_writer_the_rows_are_erased_here(folder):
+    begun(folder).append([of_user("ann", 0), of_user("bob", 1)])
+    assert erasures.from_csv(folder, "ann", "ab12") == ["r0-0"]
+    assert offsets(folder) == [1]
+    assert not list((folder / ".erase").iterdir())  # the name goes, too
+
+
+def test_a_writer_that_does_not_answer_is_told_of(folder):
+    begun(folder).append([of_user("ann", 0)])
+    lock = scribe.locked(folder)
+    with pytest.raises(CanarecError, match="stop the workers"):
+        erasures.from_csv(folder, "ann", "ab12", patience_s=0.3)
+    os.close(lock)
+    assert not list((folder / ".erase").iterdir())

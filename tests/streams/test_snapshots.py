@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 
 from models.events import Rating, Watch
 from models.history import Histories, Ids
-from streams.snapshots import MANIFEST, PartitionCut, TopicCut, drop, load, mismatch, save
+from streams import erasures
+from streams.snapshots import MANIFEST, SEED, PartitionCut, TopicCut, drop, load, mismatch, save
 
 TOPICS = {
     "watch-events": TopicCut({0: PartitionCut(17, 3), 1: PartitionCut(0)}, "Xo3vZ1qATZ-0"),
@@ -252,3 +253,28 @@ def test_a_cut_is_read_on_only_in_the_topic_that_it_was_made_of(
 ) -> None:
     found = mismatch(CUT, topic_id, lows, ends)
     assert found == why if why is None or found is None else why in found
+
+
+# -- erasure ---------------------------------------------------------------------------------------
+
+
+def test_a_snapshot_with_an_erased_user_is_dropped_and_another_one_stays(tmp_path: Path) -> None:
+    save(tmp_path / "one", histories().freeze().columns(), TOPICS)
+    without = histories()
+    without.forget("ann")
+    save(tmp_path / "two", without.freeze().columns(), TOPICS)
+    assert erasures.from_snapshots(tmp_path, "ann") == 1
+    assert (load(tmp_path / "one"), load(tmp_path / "two") is not None) == (None, True)
+    assert not list((tmp_path / "one").glob("*.bin"))
+
+
+def test_a_damaged_snapshot_may_have_anybody(tmp_path: Path) -> None:
+    data = save(tmp_path / "one", histories().freeze().columns(), TOPICS)
+    data.write_bytes(b"?")
+    assert erasures.from_snapshots(tmp_path, "nobody") == 1
+    assert not data.exists()
+
+
+def test_a_seed_has_all_events_and_is_found_beside_the_workers(tmp_path: Path) -> None:
+    erasures.seed(tmp_path, [[Watch("ann", "heat+1995", 7, 1_000)]], dict(TOPICS))
+    assert minute_of_ann(tmp_path / SEED) == 7
