@@ -228,3 +228,15 @@ def test_a_run_that_is_killed_after_a_step_is_completed_by_the_next_one(shop, st
     assert json.loads(path.read_bytes())["left"] == ["it was not finished"]
     shop.wait(lambda: run(shop, "erase", user, "--regardless") == 0, "the erasure", 60)
     assert found(shop, user) == []
+
+
+def test_without_a_cut_the_home_is_clean_and_the_topics_wait(shop, capsys):
+    for number in range(3):
+        shop.see("split", f"m00{number}")
+    shop.flush()
+    assert run(shop, "erase", "split", "--no-cut") == 0
+    said = capsys.readouterr().out
+    assert "left: watch-events/" in said
+    assert {place.split()[0] for place in found(shop, "split")} == {"watch-events"}
+    assert run(shop, "erase", "split", "--regardless") == 0
+    assert found(shop, "split") == []
