@@ -1,5 +1,7 @@
 """What the newest windows say, as gauges: every worker shows them, whoever of the installation writes the two topics."""
 
+import time
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -7,7 +9,7 @@ from confluent_kafka import Message
 from prometheus_client import Gauge
 
 from models.config import Applied
-from models.measures.reports import Fairness, FeedbackLoop
+from models.measures.reports import Fairness, FeedbackLoop, in_force
 from streams import metrics
 from streams.messages import Place
 from streams.tail import Followed, Tail
@@ -56,7 +58,7 @@ def _show_loops(records: list[FeedbackLoop]) -> None:
             (metrics.WINDOW_GENRES, record.genres_per_list),
         ):
             _set(gauge, of, value)
-        metrics.LOOP_ALERT.labels(*of).set(record.status == "alert")
+        metrics.LOOP_ALERT.labels(*of).set_function(partial(_in_force, record))
 
 
 def _show_fairness(records: list[Fairness]) -> None:
@@ -68,7 +70,12 @@ def _show_fairness(records: list[Fairness]) -> None:
             ("high", record.ci_high),
         ):
             _set(metrics.WINDOW_RATIO, (*of, side), value)
-        metrics.FAIRNESS_ALERT.labels(*of).set(record.status == "alert")
+        metrics.FAIRNESS_ALERT.labels(*of).set_function(partial(_in_force, record))
+
+
+def _in_force(record: FeedbackLoop | Fairness) -> bool:
+    """Asked at each scrape: a variant that answers nobody any more writes no record that would end its alert."""
+    return bool(in_force([record], round(1_000 * time.time())))
 
 
 def _set(gauge: Gauge, labels: tuple[str, ...], value: float | None) -> None:

@@ -253,9 +253,10 @@ class Simulation:
         if selected is None:
             return
         counts.selections += 1
-        counts.watched += 1
         user.seen.add(selected)
-        self._event(Watch(asked.user_id, selected, min(choice.minute, self._limits.minute_max), now_ms), damage)
+        if choice.minute:  # a bot only praises
+            counts.watched += 1
+            self._event(Watch(asked.user_id, selected, min(choice.minute, self._limits.minute_max), now_ms), damage)
         if choice.stars is not None:
             counts.rated += 1
             stars = min(self._limits.rating_max, max(self._limits.rating_min, choice.stars))

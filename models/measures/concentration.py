@@ -30,9 +30,9 @@ def gini(counts: I64) -> float | None:
 def gini_without(counts: I64, user: I32, movie: I32, n_users: int) -> F64:
     """G if one user were missing, for each user: what `intervals.jackknife` asks for.
 
-    Exact where a user has a movie once: of movies with the same count, one less each leaves them in order if the lowest ranks are
-    theirs. What a user has more often counts as that many movies: nearly exact. user, movie: (entries,) of which `counts` are
-    made. NaN where nobody else has anything.
+    Where a user has each movie once, by ranks: of movies with the same count, one less each leaves them in order if the lowest ranks
+    are theirs. Where one has a movie more often, by Σᵢⱼ max(xᵢ, xⱼ) = Σᵢ (2i − 1) xᵢ, of which only that user's movies change.
+    user, movie: (entries,) of which `counts` are made. NaN where nobody else has anything.
 
     >>> gini_without(np.array([1, 1, 2]), np.array([0, 0, 1, 1]), np.array([0, 2, 1, 2]), 2).round(9).tolist()
     [0.333333333, 0.333333333]
@@ -43,10 +43,35 @@ def gini_without(counts: I64, user: I32, movie: I32, n_users: int) -> F64:
     tied, alike = np.unique(entries * (n + 1) + lowest[movie], return_counts=True)
     ranks = np.bincount(tied // (n + 1), (tied % (n + 1)) * alike + alike * (alike - 1) / 2, minlength=n_users)
     ranked = float(order @ np.arange(1, n + 1)) - ranks
+    again, times = np.unique(entries * n + movie, return_counts=True)
+    first = np.searchsorted(again, np.arange(n_users + 1, dtype=np.int64) * n)
+    above = np.append(np.cumsum(order[::-1])[::-1], 0)  # the sum of the counts from each rank on
+    for one in np.unique(again[times > 1] // n):
+        some = slice(first[one], first[one + 1])
+        was = counts[again[some] % n]
+        ranked[one] = _ranked(order, above, was, was - times[some])
     left = (counts.sum() - np.bincount(user, minlength=n_users)).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         without: F64 = np.where(left > 0, 2 * ranked / (n * left) - (n + 1) / n, np.nan)
     return without
+
+
+def _ranked(order: I64, above: I64, was: I64, now: I64) -> float:
+    """Σᵢ i·xᵢ where some of the counts were `was` and are `now`. order: all, ascending; above: their sums from each on."""
+
+    def with_all(some: I64) -> int:
+        rank = np.searchsorted(order, some, "right")
+        return int(some @ rank + above[rank].sum())
+
+    def between(some: I64, others: I64) -> int:
+        others = np.sort(others)
+        rank = np.searchsorted(others, some, "right")
+        return int(some @ rank + np.append(np.cumsum(others[::-1])[::-1], 0)[rank].sum())
+
+    pairs = int(order @ (2 * np.arange(1, len(order) + 1) - 1))
+    pairs -= 2 * with_all(was) - between(was, was)
+    pairs += 2 * (with_all(now) - between(now, was)) + between(now, now)
+    return (pairs + int(order.sum()) - int(was.sum()) + int(now.sum())) / 2
 
 
 def lorenz(counts: I64, points: int = 100) -> list[tuple[float, float]]:

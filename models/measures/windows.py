@@ -15,6 +15,7 @@ Called in this order: `said` and `watched` with everything, then `answered` and 
 kind the order does not matter. Memory grows with users, feedback and watches of the window, not with answers.
 """
 
+import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -204,7 +205,9 @@ class Window:
         places = int(arm.counts.sum())
         known = ~np.isnan(self._shelf.popularity)
         weighed = int(arm.counts[known].sum())
-        popularity = float(arm.counts[known] @ self._shelf.popularity[known]) / weighed if weighed else None
+        # exact, whatever the library and processor: the record is compared with its recomputation number for number
+        weights = arm.counts[known] * self._shelf.popularity[known]
+        popularity = math.fsum(weights[weights != 0].tolist()) / weighed if weighed else None
         common: dict[str, Any] = {
             "window_start": rfc3339(span.start_ms),
             "window_end": rfc3339(span.end_ms),

@@ -56,6 +56,14 @@ def test_gini_without_a_user_is_that_of_the_others():
     assert np.allclose(found, exact, atol=1e-12)
 
 
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 7)), min_size=1, max_size=60))
+def test_gini_without_a_user_is_exact_where_one_has_a_movie_again(entries):
+    user, movie = (np.array(column, np.int32) for column in zip(*entries, strict=True))
+    found = concentration.gini_without(np.bincount(movie, minlength=8), user, movie, 6)
+    exact = [concentration.gini(np.bincount(movie[user != one], minlength=8)) for one in range(6)]
+    assert np.allclose(found, [np.nan if one is None else one for one in exact], atol=1e-12, equal_nan=True)
+
+
 def test_the_only_user_cannot_be_left_out():
     one = np.zeros(2, np.int32)
     assert np.isnan(concentration.gini_without(np.array([1, 1]), one, np.array([0, 1], np.int32), 1)).all()
