@@ -155,6 +155,11 @@ def drift_may_ask(last: Last | None, retraining: Retraining, now: datetime) -> b
     return retraining.drift.enabled and last is not None and now - last.created_at >= max(cool_down, timedelta(0))
 
 
+def drifted(signals: Signals | None, drift: Drift) -> bool:
+    """Whether the version has become worse by it, too: what makes a training due before its time."""
+    return shifted(signals, drift) and _fallen(signals, drift) is not None
+
+
 def shifted(signals: Signals | None, drift: Drift) -> bool:
     """Whether people watch other movies than in the version's data."""
     return signals is not None and signals.psi is not None and signals.psi >= drift.psi

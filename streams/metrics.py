@@ -8,6 +8,7 @@ _SHORT = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 REQUESTS = Counter(
     "canarec_requests", "Requests by outcome: ok, fallback or rejected", ("model_version", "variant", "outcome")
 )
+FALLBACKS = Counter("canarec_fallbacks", "Answers that no model made, by why", ("model_version", "variant", "reason"))
 REPEATED = Counter("canarec_repeated_requests", "Requests whose id had been answered before")
 LATENCY = Histogram(
     "canarec_request_latency_seconds",
@@ -95,6 +96,11 @@ RETRAINING_DUE = Gauge(
     "When the rule of time asks next, in seconds since 1970",
     ("model_version",),
 )
+DRIFT_PSI = Gauge(
+    "canarec_drift_psi", "How far popularity has moved from the data of the last version", ("model_version",)
+)
+DRIFT_ALERT = Gauge("canarec_drift_alert", "1 where popularity has shifted and quality fallen", ("model_version",))
+OF_RETRAINING = (RETRAINING, NEWEST_VERSION_AGE, RETRAINING_DUE, DRIFT_PSI, DRIFT_ALERT)
 PROVENANCE_LAG = Gauge("canarec_provenance_csv_lag", "Offsets of the provenance topic that are not in the CSV yet")
 PROVENANCE_LOST = Gauge(
     "canarec_provenance_csv_lost", "Offsets that the provenance topic dropped before they were in the CSV"
@@ -121,7 +127,15 @@ CANARY_USERS = Gauge("canarec_canary_users", "Users who are one observation each
 CANARY_MORE_USERS = Gauge(
     "canarec_canary_more_users", "Users of the candidate that the metric needs to decide, an estimate", ("metric",)
 )
-OF_VERDICTS = (CANARY_VERDICT, CANARY_VERDICT_AT, CANARY_BOUND, CANARY_MARGIN, CANARY_USERS, CANARY_MORE_USERS)
+CANARY_RATIO_P = Gauge(
+    "canarec_canary_sample_ratio_p",
+    "Chance of so uneven arms under the configured split; below release.srm_alpha it is broken",
+    ("model_version",),
+)
+OF_VERDICTS = (
+    *(CANARY_VERDICT, CANARY_VERDICT_AT, CANARY_BOUND, CANARY_MARGIN, CANARY_USERS, CANARY_MORE_USERS),
+    CANARY_RATIO_P,
+)
 
 # Of `canarec api`, in a registry of their own: they would read 0 at a worker.
 API = CollectorRegistry()

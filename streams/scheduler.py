@@ -104,12 +104,12 @@ def free_port(wanted: int | None) -> int:
         return worker.free_port(0)
 
 
-def serve_metrics(port: int, instruments: Iterable[MetricWrapperBase]) -> None:
+def serve_metrics(port: int, instruments: Iterable[MetricWrapperBase], host: str = "127.0.0.1") -> None:
     """These and no others: a worker's gauges would read 0 here."""
     registry = CollectorRegistry()
     for instrument in instruments:
         registry.register(instrument)
-    start_http_server(port, addr="127.0.0.1", registry=registry)
+    start_http_server(port, addr=host, registry=registry)
 
 
 def utc_now() -> datetime:

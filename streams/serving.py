@@ -7,7 +7,9 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 from aiohttp import web
@@ -38,6 +40,16 @@ class Settings:
     most_waiting: int = 1_000
     limit_s: float = 10.0
     token: str | None = None
+
+
+def told(environment: Mapping[str, str]) -> str | None:
+    """The token that is set, itself or by the name of a file that holds it; UsageError where that cannot be read."""
+    if (path := environment.get(f"{TOKEN}_FILE")) and not environment.get(TOKEN):
+        try:
+            return Path(path).read_text(encoding="ascii", errors="replace").strip()
+        except OSError as error:
+            raise UsageError(f"{TOKEN}_FILE: {path}: {error.strerror}") from None
+    return environment.get(TOKEN)
 
 
 def token_for(host: str, token: str | None) -> str | None:

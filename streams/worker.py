@@ -51,7 +51,15 @@ def child_command(command: str, home: Home, bootstrap_servers: str, *arguments: 
     ]
 
 
-def supervise(home: Home, bootstrap_servers: str, name: str | None, metrics_port: int | None, *, standby: bool) -> int:
+def supervise(
+    home: Home,
+    bootstrap_servers: str,
+    name: str | None,
+    metrics_port: int | None,
+    metrics_host: str = "127.0.0.1",
+    *,
+    standby: bool,
+) -> int:
     """Keeps one worker alive until SIGTERM or SIGINT; the exit code. `standby`: a second process is ready to take over."""
     home.prepare()
     applied = home.load()
@@ -59,7 +67,12 @@ def supervise(home: Home, bootstrap_servers: str, name: str | None, metrics_port
     mine = claim(home.workers, name)
     port = free_port(metrics_port, PORT_S)
     pair = Pair(
-        child_command("worker", home, bootstrap_servers, "--child", mine.name, "--metrics-port", str(port)),
+        child_command(
+            "worker",
+            home,
+            bootstrap_servers,
+            *("--child", mine.name, "--metrics-port", str(port), "--metrics-host", metrics_host),
+        ),
         standby=standby,
         name=mine.name,
         crashed=lambda code: _note_crash(home, mine.name, code),
@@ -74,7 +87,7 @@ def supervise(home: Home, bootstrap_servers: str, name: str | None, metrics_port
         _wait_for_broker(cluster, ending)
         if not ending.is_set():
             topics.ensure(cluster, applied)
-            log.info("worker starts", worker=mine.name, metrics=f"http://127.0.0.1:{port}/metrics")
+            log.info("worker starts", worker=mine.name, metrics=f"http://{metrics_host}:{port}/metrics")
             pair.begin()
         while not ending.wait(LOOK_S):
             pair.look(ending)
@@ -203,12 +216,16 @@ class Ending(threading.Event):
             os._exit(128 + number)
 
 
-def run(home: Home, bootstrap_servers: str, name: str, metrics_port: int, turn: Turn) -> int:
+def run(
+    home: Home, bootstrap_servers: str, name: str, metrics_port: int, turn: Turn, metrics_host: str = "127.0.0.1"
+) -> int:
     """The worker itself, in this process, until a signal; the exit code."""
     from streams.app import build_app  # faust and scipy: the supervisor does without
 
     scribe.expose(home.provenance)
-    threading.Thread(target=_serve_metrics, args=(metrics_port, turn), daemon=True, name="metrics").start()
+    threading.Thread(
+        target=_serve_metrics, args=(metrics_host, metrics_port, turn), daemon=True, name="metrics"
+    ).start()
     turn.prepare.wait()
     try:
         app = build_app(home, home.cluster(bootstrap_servers), home.load(), name, turn=turn)
@@ -218,13 +235,13 @@ def run(home: Home, bootstrap_servers: str, name: str, metrics_port: int, turn: 
         return 1
 
 
-def _serve_metrics(port: int, turn: Turn) -> None:
+def _serve_metrics(host: str, port: int, turn: Turn) -> None:
     """From this worker's turn on: before, the port is its predecessor's, whose end may take a moment."""
     turn.answer.wait()
     until = time.monotonic() + PORT_S
     while True:
         try:
-            start_http_server(port, addr="127.0.0.1")
+            start_http_server(port, addr=host)
             return
         except OSError as error:
             if time.monotonic() > until:

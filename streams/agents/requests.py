@@ -303,6 +303,9 @@ class Requests:
                 outcomes[version, variant, outcome] += 1
                 latency[variant].observe(max(0, now_ms - at) / 1000)
             self.outcomes.answered(tally.decisions, now_ms)
+            for decision in tally.decisions:
+                if decision.status == "fallback" and decision.reason is not None:
+                    metrics.FALLBACKS.labels(decision.version, decision.variant, decision.reason).inc()
         for labels, count in outcomes.items():
             metrics.REQUESTS.labels(*labels).inc(count)
 

@@ -42,7 +42,7 @@ def api(home: Home, bootstrap_servers: str, host: str, port: int, timeout: float
     """
     from streams import serving
 
-    settings = serving.Settings(most_waiting, timeout, serving.token_for(host, os.environ.get(serving.TOKEN)))
+    settings = serving.Settings(most_waiting, timeout, serving.token_for(host, serving.told(os.environ)))
     applied, cluster = home.load(), home.cluster(bootstrap_servers)
     listener = serving.listen(host, port)
     cluster.check(timeout_s=5)

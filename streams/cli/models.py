@@ -12,7 +12,7 @@ from models.recommenders.store import Metadata
 from pipelines.places import Places
 from pipelines.versions import pushed
 from streams.cli.hints import complete
-from streams.cli.options import home_option
+from streams.cli.options import cluster_options, home_option
 from streams.home import Home
 from streams.shown import console, versions
 
@@ -48,6 +48,26 @@ def list_(home: Home) -> None:
         click.echo(complete(_none_in(home), click.get_current_context().obj or {}))
         return
     console().print(versions(found, home.load().config.canary, remote, refused))
+
+
+@models.command()
+@cluster_options
+def train(home: Home, bootstrap_servers: str) -> None:
+    """Trains the versions of `training.versions` that are missing, from what the topics hold: the first models of a home.
+
+    `canarec up` does the same. Newer versions come from `canarec retrain`.
+
+    \b
+    Example:
+      canarec models train
+    """
+    from pipelines import first_models
+
+    home.prepare()
+    applied = home.load()
+    made = first_models.ensure(home.models, home.cluster(bootstrap_servers), applied)
+    click.echo(f"trained {', '.join(made)}" if made else "nothing is missing")
+    click.echo(first_models.report(home.models, list(applied.config.training.versions)))
 
 
 @models.command()

@@ -118,6 +118,14 @@ bootstrap_option = click.option(
 )
 
 
+metrics_host_option = click.option(
+    "--metrics-host",
+    default="127.0.0.1",
+    show_default=True,
+    type=Host(),
+    help="Where metrics are served. Nobody is asked who they are.",
+)
+
 now_option = click.option(
     "--now", type=Moment(), envvar="CANAREC_NOW", hidden=True, help="The time, for tests of what time decides."
 )

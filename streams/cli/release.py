@@ -86,6 +86,7 @@ class Around:
             _show(judged.verdict)
             seen = judged.seen
             metrics.CANARY_VERDICT_AT.labels(seen.evidence.candidate).set(seen.until_ms / 1_000)
+            metrics.CANARY_RATIO_P.labels(seen.evidence.candidate).set(judged.verdict.sample_ratio_p)
 
 
 def _show(verdict: Verdict) -> None:

@@ -3,11 +3,11 @@
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
-from streams.cli.options import cluster_options
+from streams.cli.options import cluster_options, metrics_host_option
 from streams.home import Home
 
 if TYPE_CHECKING:
@@ -25,9 +25,17 @@ if TYPE_CHECKING:
     type=click.IntRange(0, 65535),
     help="Prometheus port (default 8001, or any free one if it is taken; 0: any free one).",
 )
+@metrics_host_option
 @click.option("--print-crontab", is_flag=True, help="Print the lines that let cron do all this instead, and end.")
 @click.option("--once", is_flag=True, help="Judge the candidate, offer the version that waits, and end: for cron.")
-def scheduler(home: Home, bootstrap_servers: str, metrics_port: int | None, print_crontab: bool, once: bool) -> None:
+def scheduler(
+    home: Home,
+    bootstrap_servers: str,
+    metrics_port: int | None,
+    metrics_host: str,
+    print_crontab: bool,
+    once: bool,
+) -> None:
     """Retrains when the rule says so: every few days if there is enough new, or sooner after drift. Judges the candidate.
 
     What follows from a verdict is up to `release.automation`: nothing, an event, or a change of the split. A second one of the same
@@ -38,7 +46,7 @@ def scheduler(home: Home, bootstrap_servers: str, metrics_port: int | None, prin
       canarec scheduler
       (crontab -l; canarec scheduler --print-crontab) | crontab -
     """
-    from pipelines.schedule import EVERY_MINUTE, crontab
+    from pipelines.schedule import EVERY_MINUTE, Outcome, crontab
 
     if print_crontab:
         logs = home.artifacts / "logs"
@@ -56,9 +64,10 @@ def scheduler(home: Home, bootstrap_servers: str, metrics_port: int | None, prin
         return
     port = process.free_port(metrics_port)
     ending = process.Ending()
-    shown = (metrics.RETRAINING, metrics.NEWEST_VERSION_AGE, metrics.RETRAINING_DUE, *metrics.OF_VERDICTS)
-    process.serve_metrics(port, shown)
-    click.echo(f"metrics at http://127.0.0.1:{port}/metrics; Ctrl-C ends it", err=True)
+    for outcome in get_args(Outcome):
+        metrics.RETRAINING.labels(outcome)  # 0 from the beginning: an increase from nothing is none
+    process.serve_metrics(port, (*metrics.OF_RETRAINING, *metrics.OF_VERDICTS), metrics_host)
+    click.echo(f"metrics at http://{metrics_host}:{port}/metrics; Ctrl-C ends it", err=True)
     jobs = (
         releasing(home, bootstrap_servers),
         _retraining(home, bootstrap_servers, ending),
@@ -88,7 +97,10 @@ def _retraining(home: Home, bootstrap_servers: str, ending: "Ending") -> "Retrai
         applied = home.load()
         return applied.config.retraining, looking.look(applied, now)
 
-    return Retraining(look, lambda decision: _trained(home, bootstrap_servers, decision, ending), _show)
+    def show(decision: "Decision") -> None:
+        _show(decision, home.load().config.retraining.drift)
+
+    return Retraining(look, lambda decision: _trained(home, bootstrap_servers, decision, ending), show)
 
 
 def _offering(home: Home, bootstrap_servers: str) -> "Offering":
@@ -139,11 +151,16 @@ def _versions(home: Home) -> set[tuple[str, bool]]:
     return {(version, refused) for folder, refused in folders for version in list_versions(folder)}
 
 
-def _show(decision: "Decision") -> None:
+def _show(decision: "Decision", drift: "config.Drift") -> None:
+    from models.retraining import drifted
     from streams import metrics
 
-    metrics.NEWEST_VERSION_AGE.clear()
-    metrics.RETRAINING_DUE.clear()
+    for gauge in (metrics.NEWEST_VERSION_AGE, metrics.RETRAINING_DUE, metrics.DRIFT_PSI, metrics.DRIFT_ALERT):
+        gauge.clear()
+    if decision.last is not None and decision.signals is not None:
+        metrics.DRIFT_ALERT.labels(decision.last.version).set(drifted(decision.signals, drift))
+        if decision.signals.psi is not None:
+            metrics.DRIFT_PSI.labels(decision.last.version).set(decision.signals.psi)
     if decision.last is not None and decision.age_days is not None and decision.due_at is not None:
         metrics.NEWEST_VERSION_AGE.labels(decision.last.version).set(86_400 * decision.age_days)
         metrics.RETRAINING_DUE.labels(decision.last.version).set(decision.due_at.timestamp())

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("--day", type=Number(0, 1e6, min_open=True), help="Seconds from one noon to the next.")
 @click.option("--movielog/--events", default=None, help="Raw lines, some damaged, or events of the contract.")
 @click.option("--damage", type=Number(0, 1), help="Share of the lines that have a stray character.")
+@click.option("--history", is_flag=True, help="First publish the history of `canarec up`, unless there are other data.")
 @click.option("--quiet", is_flag=True, help="Only the summary at the end.")
 def simulate(
     home: Home,
@@ -44,6 +45,7 @@ def simulate(
     check: bool,
     seconds: float | None,
     users: str | None,
+    history: bool,
     quiet: bool,
     **habits: Any,
 ) -> None:
@@ -72,6 +74,12 @@ def simulate(
     named = user_ids(users) if users is not None else None
     cluster = home.cluster(bootstrap_servers)
     cluster.check(timeout_s=5)
+    if history:
+        from models.viewer import Habits
+        from pipelines import simulated
+
+        done = simulated.publish_history(cluster, applied, chosen.seed, habits=Habits.of(chosen))
+        click.echo(f"history: {sum(done.published.values()):,} published, {sum(done.present.values()):,} there already")
     found = crowd(cluster, applied, named)
     if not quiet:
         click.echo(f"{len(found.users):,} users known, {len(found.movies):,} movies; Ctrl-C ends it")

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from streams.cli.options import cluster_options
+from streams.cli.options import cluster_options, metrics_host_option
 from streams.home import Home
 
 
@@ -15,6 +15,7 @@ from streams.home import Home
     type=click.IntRange(0, 65535),
     help="Prometheus port (default 8000, or any free one if it is taken; 0: any free one).",
 )
+@metrics_host_option
 @click.option("--name", help="Unique in the group (default: one kept in the home).")
 @click.option(
     "--standby/--no-standby",
@@ -30,6 +31,7 @@ def worker(
     home: Home,
     bootstrap_servers: str,
     metrics_port: int | None,
+    metrics_host: str,
     name: str | None,
     standby: bool,
     child: str | None,
@@ -55,5 +57,5 @@ def worker(
 
         sys.exit(write_windows(home, bootstrap_servers, Closing, newest))
     if child is not None:
-        sys.exit(run(home, bootstrap_servers, child, metrics_port or 0, Turn(turn)))
-    sys.exit(supervise(home, bootstrap_servers, name, metrics_port, standby=standby))
+        sys.exit(run(home, bootstrap_servers, child, metrics_port or 0, Turn(turn), metrics_host))
+    sys.exit(supervise(home, bootstrap_servers, name, metrics_port, metrics_host, standby=standby))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models.config import Drift, Retraining
 from models.measures.drift import Signals
-from models.retraining import Counts, Decision, Last, decide, drift_may_ask, event, explained
+from models.retraining import Counts, Decision, Last, decide, drift_may_ask, drifted, event, explained
 
 MADE = datetime(2026, 11, 1, tzinfo=UTC)
 V3 = Last("v3", MADE)
@@ -195,3 +195,10 @@ def test_an_alert_of_stable_asks_sooner_than_time():
 )
 def test_an_alert_alone_asks_for_nothing(days, interactions, rule):
     assert not asked(days, 0, interactions, rule=rule, alerts=[ALERT]).due
+
+
+@pytest.mark.parametrize(
+    ("signals", "has"), [(SHIFTED, True), (STEADY, False), (AS_GOOD, False), (FEW, False), (None, False)]
+)
+def test_drift_is_a_shift_that_made_the_version_worse(signals, has):
+    assert drifted(signals, Drift()) is has

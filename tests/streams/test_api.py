@@ -11,7 +11,7 @@ from models.errors import BadMessage, CanarecError, UsageError
 from models.events import Request
 from streams.api import FILES, PAGE, Page
 from streams.asked import Refused, question, shown_token
-from streams.serving import listen, token_for
+from streams.serving import listen, token_for, told
 
 SCRIPT = (PAGE / "page.js").read_text()
 MARKUP = (PAGE / "index.html").read_text()
@@ -141,3 +141,16 @@ def test_each_field_has_a_label_and_each_section_a_heading():
     for name in re.findall(r'<input id="([\w-]+)"', MARKUP):
         assert f'<label for="{name}">' in MARKUP
     assert all(f'id="{name}"' in MARKUP for name in re.findall(r'<section aria-labelledby="([\w-]+)"', MARKUP))
+
+
+def test_a_token_may_lie_in_a_file(tmp_path):
+    (tmp_path / "token").write_text("of sixteen signs\n")
+    named = {"CANAREC_API_TOKEN_FILE": str(tmp_path / "token")}
+    assert told(named) == "of sixteen signs"
+    assert told({**named, "CANAREC_API_TOKEN": "another"}) == "another"
+    assert told({}) is None
+
+
+def test_a_token_file_that_cannot_be_read_is_said(tmp_path):
+    with pytest.raises(UsageError, match=r"CANAREC_API_TOKEN_FILE: .*: No such file"):
+        told({"CANAREC_API_TOKEN_FILE": str(tmp_path / "none")})

@@ -204,6 +204,14 @@ def test_only_its_own_metrics_are_served():
     assert "canarec_worker_ready" not in text
 
 
+@pytest.mark.parametrize(("host", "address"), [("127.0.0.2", "127.0.0.2"), ("0.0.0.0", "127.0.0.3")])
+def test_metrics_are_served_where_one_is_told_to(host, address):
+    port = worker.free_port(0)
+    scheduler.serve_metrics(port, [], host)
+    with urllib.request.urlopen(f"http://{address}:{port}/metrics", timeout=5) as page:
+        assert page.status == 200
+
+
 def test_the_log_says_which_jobs_are_at_work(tmp_path, capsys):
     ending = threading.Event()
     serve(tmp_path, [Job("retraining", ending, most=1)], ending, lambda: NOW)
