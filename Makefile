@@ -35,6 +35,10 @@ test: $(READY) ## all tests, with a real Kafka broker
 test-quick: $(READY) ## the tests that need no broker
 	@exec $(BIN)/python -m pytest tests --ignore=tests/broker --ignore=tests/browser --ignore=tests/chaos
 
+.PHONY: containers
+containers: $(READY) ## the containers with a real Docker engine: built, started, asked, killed, scaled, stopped; minutes
+	@exec $(BIN)/python -m pytest tests/compose -m containers
+
 .PHONY: browser
 browser: $(READY) ## the pages in a real Chromium, which must be there; where there is one, also in `make test`
 	@exec env CANAREC_BROWSER_NEEDED=1 $(BIN)/python -m pytest tests/browser
@@ -95,6 +99,27 @@ schema: $(READY) ## config.schema.json, from the types in models/config.py
 
 docs: $(READY) ## docs/topics.md, acls.md, asyncapi.yaml, configuration.md and cli.md, from the code
 	$(BIN)/python -m streams.cli.reference
+
+.PHONY: image deploy dashboards
+MODELS  ?= simulated
+PROFILE ?=
+SCALE   ?= 1
+COMPOSE := docker compose --file compose/compose.yaml
+image: ## the container image: make image [MODELS=simulated|given|none] (docs/containers.md)
+	DOCKER_BUILDKIT=1 docker build --file compose/Dockerfile --tag $${CANAREC_IMAGE:-canarec:latest} --build-arg MODELS=$(MODELS) \
+	  $(if $(BASE_IMAGE),--build-arg BASE=$(BASE_IMAGE)) --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) $(BUILD_ARGS) .
+	docker history --no-trunc=false --format '{{.Size}}\t{{.CreatedBy}}' $${CANAREC_IMAGE:-canarec:latest}
+
+deploy: compose/secrets/api-token compose/secrets/grafana-password ## everything in containers, or the new image: make deploy [PROFILE=simulate] [SCALE=3]
+	$(COMPOSE) $(if $(PROFILE),--profile $(PROFILE)) up --detach --wait --no-build --scale worker=$(SCALE)
+
+# Readable inside containers, whoever runs them; the folder keeps others of this machine out.
+compose/secrets/%:
+	@umask 077 && mkdir -p compose/secrets
+	@python3 -c 'import secrets; print(secrets.token_urlsafe(32))' > $@ && chmod 444 $@
+
+dashboards: $(READY) ## compose/grafana/dashboards/*.json, from their code
+	$(BIN)/python compose/grafana/dashboards.py
 
 .PHONY: audit sbom dist
 audit: $(READY) ## known vulnerabilities of the packages in requirements.lock; fails, too, where nobody says which
