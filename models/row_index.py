@@ -8,7 +8,6 @@ import io
 import re
 from collections.abc import Iterable
 from hashlib import blake2b
-from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
@@ -19,9 +18,13 @@ from models.errors import BadArtifact
 _FIRST_CELL = re.compile(rb'(?:"(?:[^"]|"")*"|[^,"]*),')
 
 
-def path_of(compressed: Path) -> Path:
-    """The index of a compressed CSV: a hidden file beside it."""
-    return compressed.with_name(f".{compressed.name}.ids")
+def index_name(compressed: str) -> str:
+    """The file with the index of a compressed CSV: a hidden one beside it.
+
+    >>> index_name("2026-11-27.csv.gz")
+    '.2026-11-27.csv.gz.ids'
+    """
+    return f".{compressed}.ids"
 
 
 class RowIndexWriter:
@@ -73,20 +76,17 @@ class RowIndex:
         self.hashes, self.members, self.starts, self.unpacked = hashes, members, starts, unpacked
 
     @classmethod
-    def load(cls, compressed: Path) -> "RowIndex | None":
-        """Of a compressed CSV; None where there is none, or it is of another state of the file.
+    def load(cls, content: bytes, size: int) -> "RowIndex | None":
+        """The index that `dump` made, of a compressed file of so many bytes; None where it is of another state of that file.
 
-        Errors: BadArtifact for one that cannot be read.
+        Errors: BadArtifact for what is no index.
         """
-        path = path_of(compressed)
         try:
-            with np.load(path, allow_pickle=False) as kept:
+            with np.load(io.BytesIO(content), allow_pickle=False) as kept:
                 index = cls(kept["hashes"], kept["members"], kept["starts"], int(kept["unpacked"]))
-        except FileNotFoundError:
-            return None
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise BadArtifact(f"{path}: is damaged: {error}") from error
-        return index if index.starts[-1] == compressed.stat().st_size else None
+            raise BadArtifact(f"no index of rows: {error}") from error
+        return index if index.starts[-1] == size else None
 
     def spans(self, first_cell: bytes) -> list[tuple[int, int]]:
         """The members that may hold the row that begins with this cell and its comma: first byte and end of each."""

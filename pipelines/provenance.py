@@ -26,7 +26,7 @@ from confluent_kafka import TopicCollection, TopicPartition
 from models.config import Applied
 from models.errors import BadArtifact
 from models.provenance import PLACE, cell, record, text
-from models.row_index import RowIndex
+from models.row_index import RowIndex, index_name
 from pipelines import provenance_csv
 from streams.clients import Cluster, messages, partitions, watermarks
 from streams.messages import offset, partition
@@ -100,11 +100,15 @@ def _searched(path: Path, mark: bytes, stop: threading.Event) -> Record | None:
 
 def _rows_where(path: Path, mark: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The rows among which the one that begins so is, if the file has it: all, or those that its index names."""
-    try:
-        index = RowIndex.load(path) if path.suffix == ".gz" else None
-    except BadArtifact as error:
-        log.warning("a search without the index", error=str(error))
-        index = None
+    index = None
+    if path.suffix == ".gz":
+        beside = path.with_name(index_name(path.name))
+        try:
+            index = RowIndex.load(beside.read_bytes(), path.stat().st_size)
+        except FileNotFoundError:
+            pass  # of an earlier version, or taken away
+        except BadArtifact as error:
+            log.warning("the index is damaged: all is searched", file=str(beside), error=str(error))
     if index is None:
         yield from _rows(path)
         return

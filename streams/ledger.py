@@ -26,10 +26,10 @@ from typing import Any
 
 import structlog
 
-from models import provenance, row_index
+from models import provenance
 from models.errors import BadArtifact, CanarecError
 from models.provenance import HEADER, Part, Place, Row, part
-from models.row_index import RowIndex, RowIndexWriter
+from models.row_index import RowIndex, RowIndexWriter, index_name
 from streams.home import write_whole
 
 log = structlog.get_logger()
@@ -321,7 +321,7 @@ class Ledger:
                 size = packed.tell()
                 packed.flush()
                 self._sync(packed.fileno())
-            write_whole(row_index.path_of(whole), index.dump(size))
+            write_whole(whole.with_name(index_name(whole.name)), index.dump(size))
             aside.replace(whole)
         except BaseException:
             aside.unlink(missing_ok=True)
@@ -379,7 +379,7 @@ def _without(path: Path, user_id: str, sync: Callable[[int], None]) -> list[str]
                 sync(out.fileno())
             if gone:
                 if packed:
-                    write_whole(row_index.path_of(path), index.dump(size))
+                    write_whole(path.with_name(index_name(path.name)), index.dump(size))
                 aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)
@@ -437,8 +437,8 @@ def _rows_of(path: Path) -> Iterator[Place]:
 def _is_of(path: Path, size: int | None) -> bool:
     """Whether a compressed file is of a CSV of this size."""
     try:
-        index = RowIndex.load(path)
-    except BadArtifact:
+        index = RowIndex.load(path.with_name(index_name(path.name)).read_bytes(), path.stat().st_size)
+    except (FileNotFoundError, BadArtifact):
         return False
     return index is not None and index.unpacked == size
 
