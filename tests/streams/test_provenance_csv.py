@@ -50,6 +50,10 @@ def begun(folder, **settings):
     return found
 
 
+def index_of(path):
+    return RowIndex.load(path.with_name(index_name(path.name)).read_bytes(), path.stat().st_size)
+
+
 def no_sync(descriptor):
     """A kill of the process forgets nothing that was written."""
 
@@ -449,7 +453,7 @@ def test_a_row_of_a_compressed_file_is_found_by_reading_its_member_alone(folder,
     one.append([made(offset) for offset in range(30)])
     compressed(one, folder)
     path = folder / f"{DAY}.csv.gz"
-    index = RowIndex.load((folder / index_name(path.name)).read_bytes(), path.stat().st_size)
+    index = index_of(path)
     start, end = index.spans(b"r0-20,")[0]
     middle = len(path.read_bytes()[:start]) // 2
     damaged = bytearray(path.read_bytes())
@@ -525,7 +529,7 @@ def test_a_compressed_day_is_rewritten_with_its_index(folder):
     assert names(folder) == [f"{DAY}.csv.gz"]
     assert one.erase("ann") == ["r0-0"]
     assert offsets(folder) == [1]
-    assert RowIndex.load(folder / f"{DAY}.csv.gz") is not None
+    assert index_of(folder / f"{DAY}.csv.gz") is not None
     assert (find("r0-1", folder) is not None, find("r0-0", folder)) == (True, None)
 
 
