@@ -104,11 +104,11 @@ docs: $(READY) ## docs/topics.md, acls.md, asyncapi.yaml, configuration.md and c
 MODELS  ?= simulated
 PROFILE ?=
 SCALE   ?= 1
-COMPOSE := docker compose --file compose/compose.yaml
+COMPOSE_FILES ?= compose/compose.yaml
+COMPOSE := docker compose $(addprefix --file ,$(COMPOSE_FILES))
 image: ## the container image: make image [MODELS=simulated|given|none] (docs/containers.md)
-	DOCKER_BUILDKIT=1 docker build --file compose/Dockerfile --tag $${CANAREC_IMAGE:-canarec:latest} --build-arg MODELS=$(MODELS) \
-	  $(if $(BASE_IMAGE),--build-arg BASE=$(BASE_IMAGE)) --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) $(BUILD_ARGS) .
-	docker history --no-trunc=false --format '{{.Size}}\t{{.CreatedBy}}' $${CANAREC_IMAGE:-canarec:latest}
+	MODELS=$(MODELS) REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) docker compose --file compose/compose.yaml build api
+	docker history --format '{{.Size}}\t{{.CreatedBy}}' $${CANAREC_IMAGE:-canarec:latest}
 
 deploy: compose/secrets/api-token compose/secrets/grafana-password ## everything in containers, or the new image: make deploy [PROFILE=simulate] [SCALE=3]
 	$(COMPOSE) $(if $(PROFILE),--profile $(PROFILE)) up --detach --wait --no-build --scale worker=$(SCALE)

@@ -35,3 +35,11 @@ def alerts():
     """Each alert of the rules, by name."""
     groups = yaml.safe_load((COMPOSE / "prometheus" / "rules" / "alerts.yml").read_text())["groups"]
     return {rule["alert"]: rule for group in groups for rule in group["rules"]}
+
+
+def pytest_collection_modifyitems(config, items):
+    """The containers take minutes: only where they are asked for."""
+    if "containers" not in config.getoption("markexpr"):
+        left_out = [item for item in items if item.get_closest_marker("containers")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
