@@ -155,8 +155,8 @@ def test_a_worker_that_is_started_again_tells_only_what_is_new(installations):
         second = shop.start_worker()
         shop.ask("u1")
         digest = shop.configure(canary={**shop.settings["canary"], "percentage": 77})
-        shop.wait(lambda: standing(shop)["config_sha256"] == digest, "the new split")
-        second.terminate()  # its last words are on their way
+        shop.wait(lambda: standing(shop)["told"] == digest, "what was told of the new split to be noted")
+        second.terminate()
         assert second.wait(10) == 0
         [_, event] = told(shop, "configuration_applied")
     assert (event["from"]["config_sha256"], event["to"]["config_sha256"]) == (shop.applied.sha256, digest)
