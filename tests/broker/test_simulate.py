@@ -272,12 +272,12 @@ def test_a_signal_ends_it_cleanly_with_a_summary(shop, number):
     assert "Traceback" not in error
 
 
-def test_a_history_comes_first_where_it_is_asked_for(installations, capsys):
+def test_a_history_comes_first_where_it_is_asked_for(installations):
     with installations(simulator={"seed": 3, "rate": 20}) as shop:
-        at = ["--home", str(shop.home.path), "--bootstrap-servers", shop.cluster.bootstrap_servers]
         for published in ("[1-9][0-9,]+ published, 0 there already", "0 published, [1-9][0-9,]+ there already"):
-            main(["simulate", *at, "--history", "--for", "0.2", "--quiet"])
-            assert re.search(f"^history: {published}$", capsys.readouterr().out, flags=re.MULTILINE)
+            words = simulate(shop, "--history", "--for", "0.2", "--quiet")
+            done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+            assert re.search(f"^history: {published}$", done.stdout, flags=re.MULTILINE), done.stdout
 
 
 def test_quiet_says_only_what_came_of_it(shop):
