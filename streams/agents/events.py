@@ -21,7 +21,7 @@ from streams import metrics
 from streams.channel import Batches
 from streams.clients import Cluster
 from streams.clock import BrokerClock
-from streams.dead_letters import dead_letter
+from streams.dead_letters import dead_letter, none_yet
 from streams.exactly_once import Batch, ExactlyOnce
 from streams.histories import Known
 from streams.messages import kafka_ms, source, topic
@@ -55,6 +55,7 @@ class Events:
             applied.topic("user-profiles"): lambda m: _record_or_tombstone(m, wire.profile),
             applied.topic("movie-catalog"): lambda m: _record_or_tombstone(m, wire.movie),
         }
+        none_yet(self._checks)
         self.pool = concurrent.futures.ThreadPoolExecutor(1, "judge")
         self.pipe = ExactlyOnce(
             cluster,

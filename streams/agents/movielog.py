@@ -24,7 +24,7 @@ from streams import metrics
 from streams.channel import Batches
 from streams.clients import Cluster
 from streams.clock import BrokerClock
-from streams.dead_letters import dead_letter
+from streams.dead_letters import dead_letter, none_yet
 from streams.exactly_once import Batch, ExactlyOnce
 from streams.histories import Known
 from streams.messages import kafka_ms, offset, partition, source, topic
@@ -52,6 +52,7 @@ class Movielog:
         self._known = known
         self._limits = applied.config.events.limits()
         self._dead_letters = applied.topic("dead-letters")
+        none_yet([applied.topic("movielog")])
         self._topics: dict[type, str] = {Watch: applied.topic("watch-events"), Rating: applied.topic("rating-events")}
         self._producer = cluster.producer(linger_ms=5, queue_buffering_max_messages=200_000)
         self.pool = concurrent.futures.ThreadPoolExecutor(1, "movielog")

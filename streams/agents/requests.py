@@ -29,7 +29,7 @@ from streams import metrics
 from streams.channel import Batches
 from streams.clients import Cluster
 from streams.clock import BrokerClock
-from streams.dead_letters import dead_letter
+from streams.dead_letters import dead_letter, none_yet
 from streams.exactly_once import Batch, ExactlyOnce
 from streams.histories import Known
 from streams.messages import Place, kafka_ms, offset, partition, source
@@ -101,6 +101,7 @@ class Requests:
         self.topics = {
             name: applied.topic(name) for name in ("recommendations", "provenance", "dead-letters", "canarec-answered")
         }
+        none_yet([applied.topic("recommendation-requests")])
         self.answered = Answered(cluster, applied, on_fatal=on_fatal)
         self.pool = concurrent.futures.ThreadPoolExecutor(1, "score")
         self.shadow = Shadow(self.pool)

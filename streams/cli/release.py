@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import structlog
 
@@ -13,7 +13,7 @@ from models.config import Applied, Canary, canonical
 from models.errors import BadArtifact, CanarecError, NoModel
 from models.events import CanaryChange
 from models.recommenders import store
-from models.release.verdict import Verdict
+from models.release.verdict import Outcome, Verdict
 from pipelines import outbox
 from pipelines.release import WHO, Judged, Releasing
 from pipelines.trial import Following
@@ -90,7 +90,8 @@ class Around:
 
 
 def _show(verdict: Verdict) -> None:
-    metrics.CANARY_VERDICT.labels(verdict.outcome, verdict.phase).set(1)
+    for outcome in get_args(Outcome):
+        metrics.CANARY_VERDICT.labels(outcome, verdict.phase).set(outcome == verdict.outcome)
     for metric, found in verdict.metrics.items():
         for side, value in (("lower", found.lower), ("upper", found.upper), ("difference", found.difference)):
             if value is not None:

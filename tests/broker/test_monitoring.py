@@ -97,8 +97,9 @@ class Prometheus:
     def ready(self):
         assert self.process.poll() is None, (self.folder / "prometheus.log").read_text()
         try:
-            return bool(self.get("query", query="vector(1)"))
-        except OSError:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/-/ready", timeout=10):
+                return True
+        except OSError:  # not yet, or 503
             return False
 
 
