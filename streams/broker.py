@@ -289,7 +289,7 @@ class Broker:
         self._write_properties("fence.properties", "data", _CONTROLLER)
         log_start = self.log_file.stat().st_size if self.log_file.exists() else 0
         controller = self._java(class_path, "kafka.Kafka", "fence.properties")
-        until, at_work = time.monotonic() + READY_S, False
+        until, at_work, written = time.monotonic() + READY_S, False, ""
         try:
             while controller.poll() is None and time.monotonic() < until:
                 written = _tail(self.log_file, log_start)

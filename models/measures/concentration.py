@@ -42,36 +42,38 @@ def gini_without(counts: I64, user: I32, movie: I32, n_users: int) -> F64:
     lowest = np.searchsorted(order, counts) + 1
     tied, alike = np.unique(entries * (n + 1) + lowest[movie], return_counts=True)
     ranks = np.bincount(tied // (n + 1), (tied % (n + 1)) * alike + alike * (alike - 1) / 2, minlength=n_users)
-    ranked = float(order @ np.arange(1, n + 1)) - ranks
+    in_order = float(order @ np.arange(1, n + 1))
+    ranked = in_order - ranks
     again, times = np.unique(entries * n + movie, return_counts=True)
     first = np.searchsorted(again, np.arange(n_users + 1, dtype=np.int64) * n)
-    above = np.append(np.cumsum(order[::-1])[::-1], 0)  # the sum of the counts from each rank on
+    above = _above(order)
     for one in np.unique(again[times > 1] // n):
         some = slice(first[one], first[one + 1])
         was = counts[again[some] % n]
-        ranked[one] = _ranked(order, above, was, was - times[some])
+        ranked[one] = in_order + _ranked_more(order, above, was, was - times[some])
     left = (counts.sum() - np.bincount(user, minlength=n_users)).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         without: F64 = np.where(left > 0, 2 * ranked / (n * left) - (n + 1) / n, np.nan)
     return without
 
 
-def _ranked(order: I64, above: I64, was: I64, now: I64) -> float:
-    """Σᵢ i·xᵢ where some of the counts were `was` and are `now`. order: all, ascending; above: their sums from each on."""
+def _ranked_more(order: I64, above: I64, was: I64, now: I64) -> float:
+    """By how much Σᵢ i·xᵢ changes where some of the counts were `was` and are `now`. order: all, ascending; above: `_above` of it."""
+    old, new = np.sort(was), np.sort(now)
+    gone = 2 * _maxima(was, order, above) - _maxima(was, old, _above(old))
+    come = 2 * (_maxima(now, order, above) - _maxima(now, old, _above(old))) + _maxima(now, new, _above(new))
+    return (come - gone + int(now.sum()) - int(was.sum())) / 2
 
-    def with_all(some: I64) -> int:
-        rank = np.searchsorted(order, some, "right")
-        return int(some @ rank + above[rank].sum())
 
-    def between(some: I64, others: I64) -> int:
-        others = np.sort(others)
-        rank = np.searchsorted(others, some, "right")
-        return int(some @ rank + np.append(np.cumsum(others[::-1])[::-1], 0)[rank].sum())
+def _maxima(some: I64, order: I64, above: I64) -> int:
+    """Σᵢⱼ max(someᵢ, orderⱼ)."""
+    rank = np.searchsorted(order, some, "right")
+    return int(some @ rank + above[rank].sum())
 
-    pairs = int(order @ (2 * np.arange(1, len(order) + 1) - 1))
-    pairs -= 2 * with_all(was) - between(was, was)
-    pairs += 2 * (with_all(now) - between(now, was)) + between(now, now)
-    return (pairs + int(order.sum()) - int(was.sum()) + int(now.sum())) / 2
+
+def _above(order: I64) -> I64:
+    """The sum of the counts from each rank on."""
+    return np.append(np.cumsum(order[::-1])[::-1], 0)
 
 
 def lorenz(counts: I64, points: int = 100) -> list[tuple[float, float]]:
