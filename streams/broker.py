@@ -182,9 +182,9 @@ class Broker:
                 self._format(class_path)
             if self.folder.was_killed():
                 say("ending the last run of Kafka, which was killed")
-                self._fence(class_path)
+                self._fence(class_path, owner)
             say("starting Kafka")
-            self._write_properties("server.properties", "data")
+            self._write_properties("server.properties", "data", _BROKER, self._properties)
             self._log_start = self.log_file.stat().st_size if self.log_file.exists() else 0
             self._process = self._java(class_path, "kafka.Kafka", "server.properties", keep=(owner,))
             self._wait_until_ready()
@@ -256,7 +256,7 @@ class Broker:
         )
 
     def _format(self, class_path: list[Path]) -> None:
-        self._write_properties("format.properties", "data.new")
+        self._write_properties("format.properties", "data.new", _BROKER, self._properties)
         format_ = self._java(
             class_path,
             "kafka.tools.StorageTool",
@@ -279,16 +279,18 @@ class Broker:
             )
         self.folder.accept_format()
 
-    def _fence(self, class_path: list[Path]) -> None:
+    def _fence(self, class_path: list[Path], owner: int) -> None:
         """Makes the controller's log say that the broker of the last run is dead, before there is a new one.
 
         Else Kafka 4.3 starts as the leader that it was, begins to end the transactions that were open, and is fenced meanwhile
         as the dead one: a partition without a leader it takes for a deleted one, skips its markers and calls the transaction
         complete. Its records and offsets would hang for ever, or be committed by their producer's next transaction.
         """
-        self._write_properties("fence.properties", "data", _CONTROLLER)
+        self._write_properties(
+            "fence.properties", "data", _CONTROLLER, {}
+        )  # listeners of the user's would be in its way
         log_start = self.log_file.stat().st_size if self.log_file.exists() else 0
-        controller = self._java(class_path, "kafka.Kafka", "fence.properties")
+        controller = self._java(class_path, "kafka.Kafka", "fence.properties", keep=(owner,))
         until, at_work, written = time.monotonic() + READY_S, False, ""
         try:
             while controller.poll() is None and time.monotonic() < until:
@@ -303,10 +305,10 @@ class Broker:
         finally:
             processes.stop(controller, STOP_S)  # cleanly: what it has decided may not have reached its log yet
 
-    def _write_properties(self, name: str, data: str, role: str = _BROKER) -> None:
+    def _write_properties(self, name: str, data: str, role: str, more: Mapping[str, str]) -> None:
         role = role.format(host=_bracketed(self.host), port=self.port, advertised=_bracketed(self.advertised_host))
         text = _PROPERTIES.format(role=role, node=NODE_ID, data=data)
-        text += "".join(f"{key}={value}\n" for key, value in self._properties.items())  # the last one of a key counts
+        text += "".join(f"{key}={value}\n" for key, value in more.items())  # the last one of a key counts
         with self.folder.trouble():
             (self.folder.path / name).write_text(text)
 

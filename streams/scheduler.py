@@ -81,13 +81,11 @@ def _again(job: Job, ending: threading.Event, now: Callable[[], datetime]) -> No
 
 def once(folder: Path, jobs: Sequence[Job]) -> None:
     """One turn of each job, unless a scheduler of this home is at work. Errors are the jobs'."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / "scheduler.lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    descriptor = _locked(folder / "scheduler.lock")
+    if descriptor is None:
         log.info("a scheduler of this home is at work: nothing to do")
-    else:
+        return
+    try:
         for job in jobs:
             job.turn(utc_now())
     finally:
@@ -153,20 +151,26 @@ def _turn(job: Job, now: datetime, errors: int) -> tuple[float, int]:
 
 def _at_work(path: Path, ending: threading.Event) -> int | None:
     """The lock, as soon as nobody else has it; None where the end comes first."""
+    standing_by = False
+    while (descriptor := _locked(path)) is None:
+        if not standing_by:
+            log.info("another scheduler of this home is at work: standing by", lock=str(path))
+            standing_by = True
+        if ending.wait(_STANDBY_S):
+            return None
+    return descriptor
+
+
+def _locked(path: Path) -> int | None:
+    """The lock, or None where somebody else has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    standing_by = False
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor
-        except BlockingIOError:
-            if not standing_by:
-                log.info("another scheduler of this home is at work: standing by", lock=str(path))
-                standing_by = True
-            if ending.wait(_STANDBY_S):
-                os.close(descriptor)
-                return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _last_line(path: Path, begin: int) -> str:

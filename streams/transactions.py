@@ -114,13 +114,13 @@ class Transactions:
         So each id touches what a transaction of ours may have touched, and aborts.
         """
         admin = self.cluster.admin()
+        touched = [(topic, partition) for topic in self.outputs for partition in partitions(admin, topic)]
         with self.lock:
             for transactional_id in self._ids(name):
                 producer = self._made(transactional_id, patience_s=5)
                 producer.begin_transaction()
-                for topic in self.outputs:
-                    for partition in partitions(admin, topic):
-                        producer.produce(topic, b"", partition=partition)
+                for topic, partition in touched:
+                    producer.produce(topic, b"", partition=partition)
                 producer.send_offsets_to_transaction(list(offsets), metadata, CALL_S)
                 producer.abort_transaction(CALL_S)
                 _bury(producer)

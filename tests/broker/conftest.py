@@ -340,6 +340,16 @@ def installations(kafka, tmp_path_factory):
     return make
 
 
+@pytest.fixture(scope="module")
+def shop(installations):
+    """A world of 155 movies and 40 users, and a worker that answers, 50 % of the users by v2. A module of another kind makes its own."""
+    with installations() as installation:
+        installation.publish_world()
+        installation.start_worker()
+        installation.ask("u1")
+        yield installation
+
+
 @pytest.fixture(scope="session")
 def audited():
     """The audit, for tests that assert that it finds nothing."""

@@ -2,17 +2,7 @@
 
 import json
 
-import pytest
-
 from streams.cli import main
-
-
-@pytest.fixture(scope="module")
-def shop(installations):
-    with installations() as installation:
-        installation.publish_world()
-        installation.start_worker()
-        yield installation
 
 
 def analyzed(shop, *arguments):

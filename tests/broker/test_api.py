@@ -15,15 +15,6 @@ from tests.broker.gateway import PATIENCE_S, Api, running
 
 
 @pytest.fixture(scope="module")
-def shop(installations):
-    with installations() as installation:
-        installation.publish_world()
-        installation.start_worker()
-        installation.ask("u1")
-        yield installation
-
-
-@pytest.fixture(scope="module")
 def api(shop):
     with running(shop) as api:
         yield api

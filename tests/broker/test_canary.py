@@ -15,16 +15,6 @@ IN_FORCE_S = 5.0
 USERS = [f"u{number}" for number in range(40)]
 
 
-@pytest.fixture(scope="module")
-def shop(installations):
-    """A world of 155 movies and 40 users, one worker, 50 % to v2."""
-    with installations() as installation:
-        installation.publish_world()
-        installation.start_worker()
-        installation.ask("u1")
-        yield installation
-
-
 @pytest.fixture(autouse=True)
 def as_at_the_beginning(shop):
     shop.configure()

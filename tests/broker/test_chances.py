@@ -1,7 +1,5 @@
 """Chances, exploration and the shadow, with a real broker and a worker."""
 
-import pytest
-
 from models.config import Canary, Exploration
 from models.exploration import draw, explores
 from models.release.split import chance
@@ -9,15 +7,6 @@ from pipelines.replay import replay
 
 USERS = [f"u{number}" for number in range(40)]
 EXPLORATION = {"share": 0.5, "slots": 2, "pool": 30}
-
-
-@pytest.fixture(scope="module")
-def shop(installations):
-    """A world of 155 movies and 40 users, one worker."""
-    with installations() as installation:
-        installation.publish_world()
-        installation.start_worker()
-        yield installation
 
 
 def in_force(shop, **changes):

@@ -16,15 +16,6 @@ OWN_HEADERS = [("trace", b"\x00\xff"), ("trace", b"2"), ("schema", b"9")]
 BROKEN = b'{"user_id": "u1", "movie_id": "m001", "minute": \xff\x00'
 
 
-@pytest.fixture(scope="module")
-def shop(installations):
-    with installations() as installation:
-        installation.publish_world()
-        installation.start_worker()
-        installation.ask("u1")
-        yield installation
-
-
 def run(shop, *arguments):
     """The exit code of a command."""
     options = ("--home", str(shop.home.path), "--bootstrap-servers", shop.cluster.bootstrap_servers)

@@ -21,16 +21,6 @@ from streams.cli import main
 USERS = [f"u{number}" for number in range(40)]
 
 
-@pytest.fixture(scope="module")
-def shop(installations):
-    """A world of 155 movies and 40 users, one worker, 50 % to v2."""
-    with installations() as installation:
-        installation.publish_world()
-        installation.start_worker()
-        installation.ask("u1")
-        yield installation
-
-
 def run(shop, *arguments, home=None):
     """The exit code of a command."""
     options = ("--home", str(home or shop.home.path), "--bootstrap-servers", shop.cluster.bootstrap_servers)

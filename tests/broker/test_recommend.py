@@ -12,16 +12,6 @@ from streams import ask
 from streams.cli import main
 
 
-@pytest.fixture(scope="module")
-def shop(installations):
-    """A world of 155 movies and 40 users, and one worker that answers."""
-    with installations() as installation:
-        installation.publish_world()
-        installation.start_worker()
-        installation.ask("u1")
-        yield installation
-
-
 def recommend(shop, *arguments):
     main(
         ["recommend", "--home", str(shop.home.path), "--bootstrap-servers", shop.cluster.bootstrap_servers, *arguments]

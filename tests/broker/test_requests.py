@@ -20,15 +20,6 @@ from streams.home import write_whole
 RELOAD_S = 5.0
 
 
-@pytest.fixture(scope="module")
-def shop(installations):
-    """A world of 155 movies and 40 users, and one worker."""
-    with installations() as installation:
-        installation.publish_world()
-        installation.start_worker()
-        yield installation
-
-
 def histories_below(shop, offsets):
     """The events below the offsets of a record, folded anew from the topics."""
     found = Histories(Ids())

@@ -28,6 +28,16 @@ HISTORY_TOPICS = ("movie-catalog", "user-profiles", "watch-events", "rating-even
 SIZE = {"n_users": 30, "n_movies": 60}
 
 
+@pytest.fixture(scope="module")
+def service(installations):
+    """Another one, which has lines for events."""
+    with installations() as installation:
+        installation.publish_world()
+        installation.start_worker()
+        installation.ask("u1")
+        yield installation
+
+
 @pytest.fixture
 def cluster(kafka):
     return Cluster(kafka)
@@ -97,26 +107,6 @@ def test_data_of_another_origin_are_left_alone(topic, cluster, applied):
 
 
 # -- the users ------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def shop(installations):
-    """A world of 155 movies and 40 users, and one worker that answers."""
-    with installations() as installation:
-        installation.publish_world()
-        installation.start_worker()
-        installation.ask("u1")
-        yield installation
-
-
-@pytest.fixture(scope="module")
-def service(installations):
-    """Another one, which has lines for events."""
-    with installations() as installation:
-        installation.publish_world()
-        installation.start_worker()
-        installation.ask("u1")
-        yield installation
 
 
 def simulate(shop, *arguments):
