@@ -1,6 +1,6 @@
-"""Where a worker's time goes under a backlog: CPU time of each thread, and which of our functions holds the interpreter, by py-spy.
+"""Where a worker's time goes under a backlog, or at a steady rate: CPU time of each thread, and which of our functions holds the interpreter, by py-spy.
 
-    python -m tests.bench.profile [--seconds 20]                     about 2 minutes
+    python -m tests.bench.profile [--seconds 20] [--rate 200]        about 2 minutes
 
 The stacks are kept in artifacts/bench/, to be opened by speedscope or any flame graph. What runs without the interpreter (matrix
 products, librdkafka) shows in the threads only. Linux; may need root, since py-spy looks into a process that is not its child.
@@ -28,6 +28,7 @@ NEGLIGIBLE = 0.002  # of a core
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=20)
+    parser.add_argument("--rate", type=float, help="requests/s, instead of a backlog")
     worker_argument(parser)
     asked = parser.parse_args()
     if (spy := peers.program("py-spy", what="a profile")) is None:
@@ -50,17 +51,23 @@ def main() -> None:
         names, before, begun = _kernel_names(pid), _cpu_of_threads(pid), time.perf_counter()
         spying = subprocess.Popen([*command.split(), str(stacks)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         rates = []
+        stream = load.stream(asked.rate) if asked.rate else None
         while spying.poll() is None:
-            rates.append(load.burst(BURST)["per_s"])
+            if stream is None:
+                rates.append(load.burst(BURST)["per_s"])
+            time.sleep(0.05)
         after, seconds = _cpu_of_threads(pid), time.perf_counter() - begun
+        if stream is not None:
+            stream.end()
+            rates.append(asked.rate)
         names |= _kernel_names(pid)
     if spying.returncode:
         raise SystemExit(f"py-spy: {spying.stderr.read().decode().strip() if spying.stderr else spying.returncode}")
     busy = threads(before, after, names | _python_names(stacks))
+    how = f"At {asked.rate:g} requests/s" if asked.rate else f"Under bursts of {BURST:,}"
+    answers = round(asked.rate * seconds) if asked.rate else BURST * len(rates)
     tables = {
-        f"Under bursts of {BURST:,}, {statistics.median(rates):,.0f} answers/s while it was looked at": shares(
-            busy, seconds, BURST * len(rates)
-        ),
+        f"{how}, {statistics.median(rates):,.0f} answers/s while it was looked at": shares(busy, seconds, answers),
         "Functions, with all that they call": functions(stacks, asked.seconds * HERTZ),
     }
     report.publish("profile", tables, [], quiet=quiet, asked=vars(asked), rates=rates, stacks=str(stacks))
