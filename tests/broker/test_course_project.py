@@ -63,6 +63,8 @@ def team(installations, tmp_path_factory):
         )
         shop.imports = [done(shop, line) for block in blocks("sh")["The CSV"] for line in block.splitlines()]
         shop.start_worker()
+        (lines,) = blocks("sh")["The first models"]
+        shop.trained = [done(shop, line) for line in lines.splitlines()]
         yield shop
 
 
@@ -116,8 +118,7 @@ def test_topics_are_there_already(team):
 
 
 def test_the_first_model_comes_from_their_ratings(team):
-    (lines,) = blocks("sh")["The first models"]
-    trained, listed = (done(team, line) for line in lines.splitlines())
+    trained, listed = team.trained
     assert trained.returncode == 0, trained.stdout + trained.stderr
     assert "v1" in listed.stdout
     team.wait(lambda: team.ask(str(USERS[0]))["status"] == "ok", "lists of the model")
@@ -126,6 +127,7 @@ def test_the_first_model_comes_from_their_ratings(team):
 def test_their_url_gives_twenty_ids(team):
     (lines,) = blocks("sh")["The HTTP service"]
     curl = lines.splitlines()[-1]
+    team.ask(str(USERS[0]))  # the worker has loaded the model
     with running(team) as api:
         told = done(team, curl.replace("8082", str(api.port)))
     assert told.returncode == 0, told.stderr

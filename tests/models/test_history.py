@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.errors import BadArtifact
@@ -30,7 +30,7 @@ interactions = st.builds(
     thousandths=st.integers(0, 10_000),
     minute=st.integers(-1, MAX_MINUTE),
 )
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=60)
 
 
 def told(all_events: Sequence[Event]) -> State:

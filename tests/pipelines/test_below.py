@@ -22,7 +22,7 @@ EVENT = st.tuples(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(EVENT, max_size=20), st.integers(0, 20), st.integers(0, 20))
 def test_a_history_below_offsets_is_the_fold_of_the_events_below_them(
     tmp_path_factory, small_archive, events, watches, ratings

@@ -57,7 +57,7 @@ def fill(archive, rows, partitions=2):
                     archive.add(topic, some, partition=number, first=first)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(events, max_size=25), st.dictionaries(st.sampled_from(["u1", "é", "z"]), st.sampled_from(["F", "M"])))
 def test_an_archive_gives_the_data_set_of_its_events_to_the_bit(small_archive, rows, genders):
     with tempfile.TemporaryDirectory() as name:
@@ -71,7 +71,7 @@ def test_an_archive_gives_the_data_set_of_its_events_to_the_bit(small_archive, r
     assert figures.duplicates == len(rows) - len({(u, m, s is None, t) for u, m, s, t in rows})
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(events, min_size=1, max_size=25))
 def test_a_bot_that_is_left_out_leaves_no_trace(small_archive, rows):
     with tempfile.TemporaryDirectory() as name:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import BadArtifact, CanarecError
@@ -79,7 +79,6 @@ def touch(folder, ranges):
         (folder / f"{first}-{last}.parquet").touch()
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.sets(st.integers(1, 30), max_size=8), st.sets(st.integers(0, 8)), st.integers(0, 40))
 def test_holes_are_the_offsets_that_nothing_covers(cuts, gone, end):
     bounds = [0, *sorted(cuts), 31]

@@ -125,7 +125,7 @@ def test_nulls_at_the_end_as_a_power_cut_leaves_them_are_cut_off(folder):
     batches=st.lists(st.integers(1, 4), max_size=6),
     data=st.data(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_late_records_and_a_kill_between_two_files(tmp_path_factory, days, batches, data):
     """Records of any days in any partition, a batch at a time; after a kill at any write the rows have no hole."""
     folder = tmp_path_factory.mktemp("csv") / "provenance"

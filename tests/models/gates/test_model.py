@@ -160,7 +160,7 @@ def test_other_users_are_no_pair():
 
 
 @given(better=st.floats(1.0, 3.0), seed=st.integers(0, 1_000))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_whoever_is_at_least_as_good_for_everybody_is_never_refused(better, seed):
     stable = quality(seed=seed, noise=0.3)
     candidate = Quality(stable.ndcg * better, stable.recall * better, stable.covered, stable.covered_without)

@@ -61,14 +61,12 @@ MATRICES = arrays.arrays(
 
 
 @given(matrix=MATRICES, regularization=st.floats(0.1, 50))
-@settings(deadline=None)
 def test_the_weights_are_each_movies_ridge_regression_on_the_others(matrix, regularization):
     model = Ease.fit(rows_of(matrix), matrix.shape[1], RECIPE | {"regularization": regularization}, 0)
     np.testing.assert_allclose(weights(model), least_squares(matrix, regularization), atol=1e-5)
 
 
 @given(matrix=MATRICES, kept=st.integers(1, 8))
-@settings(deadline=None)
 def test_the_largest_weights_of_each_movie_are_kept_as_they_are(matrix, kept):
     whole, less = (
         weights(Ease.fit(rows_of(matrix), matrix.shape[1], RECIPE | {"neighbours": many}, 0)) for many in (100, kept)
@@ -89,7 +87,6 @@ def test_of_equal_weights_those_of_the_lower_rows_are_kept():
 
 
 @given(matrix=MATRICES, most=st.integers(1, 8))
-@settings(deadline=None)
 def test_only_the_most_watched_movies_take_part(matrix, most):
     model = Ease.fit(rows_of(matrix), matrix.shape[1], RECIPE | {"movies": most}, 0)
     counts = np.count_nonzero(matrix, axis=0)
@@ -107,7 +104,7 @@ HISTORIES = st.lists(st.lists(st.integers(0, MOVIES - 1), unique=True, max_size=
 
 
 @given(histories=HISTORIES, n=st.integers(0, 70), data=st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_list_is_all_movies_with_a_score_above_0_sorted_and_cut(model, histories, n, data):
     """By falling score, equals by column, nothing excluded or not allowed: against a plain sort."""
     masks = [
@@ -133,7 +130,7 @@ def test_equal_scores_stand_by_column():
 
 
 @given(histories=HISTORIES)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_a_user_alone_is_the_user_in_a_batch_to_the_bit(model, histories):
     together = model.users(Rows.of(histories))
     for row, history in enumerate(histories):
@@ -193,7 +190,7 @@ def test_each_user_may_ask_for_another_number(model):
 
 
 @given(history=HISTORIES.map(lambda found: found[0]).filter(bool))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_an_explanation_adds_up_to_the_score(model, history):
     strengths = np.linspace(0.5, 2, len(history)).astype(np.float32)
     user = model.users(Rows(np.array([0, len(history)]), np.array(history, np.int32), strengths))
