@@ -103,6 +103,14 @@ class Lists:
         return len(self.owner)
 
 
+class Earlier(NamedTuple):
+    """Who of the window's users had watched or rated what before it: each (user, movie) once, in any order."""
+
+    user: I32  # (interactions,) place among the window's users
+    movie: I32  # (interactions,) place in `movies`
+    movies: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Observed:
     """A window."""
@@ -114,7 +122,11 @@ class Observed:
     idle: int  # users that are known and did nothing in it
     before: I64 | None  # (movies of the catalogue,) interactions before the window; None where it has no beginning
     answers: Lists | None  # what was recommended in it, where any is archived
+    earlier: Earlier | None  # what was before the window; None where it has no beginning
     unseen: Bools | None = None  # (interactions,) those that no version in question was trained on
+    learned: bool = (
+        False  # whether a version in question was trained on any event of what was read, in the window or not
+    )
 
     @property
     def movie(self) -> I32:
@@ -154,7 +166,9 @@ def from_archive(folder: Path, limits: Events, window: Window, *, trained: Seque
         idle=len(_texts(users, known).union(profiles["user_id"].to_pylist()).difference(user_texts)),
         before=_movies_before(earlier, users, movies, catalogue) if window.since_ms is not None else None,
         answers=_answers(folder, window, catalogue, profiles),
+        earlier=_earlier(earlier, user_place, movies) if window.since_ms is not None else None,
         unseen=~_among(pairs, learned.pairs(user_place, movie_place)) if trained else None,
+        learned=bool(learned.has_movie(len(movies)).any()),
     )
 
 
@@ -168,6 +182,7 @@ def of_dataset(dataset: Dataset, folder: Path) -> Observed:
         idle=len(set(gather.profiles(folder)["user_id"].to_pylist()).difference(dataset.users)),
         before=None,
         answers=None,
+        earlier=None,
     )
 
 
@@ -206,6 +221,13 @@ def _movies_before(earlier: Fold, users: Ids, movies: Ids, catalogue: Catalogue)
     identity = np.arange(len(movies))
     found = place[earlier.pairs(np.arange(len(users)), identity).movie]
     return np.bincount(found[found >= 0], minlength=len(catalogue.movies))
+
+
+def _earlier(earlier: Fold, user_place: I64, movies: Ids) -> Earlier:
+    """Of those users who have a place."""
+    pairs = earlier.pairs(user_place, np.arange(len(movies)))
+    placed = pairs.user >= 0
+    return Earlier(pairs.user[placed], pairs.movie[placed], tuple(map(movies.text, range(len(movies)))))
 
 
 def _texts(ids: Ids, counts: I64) -> set[str]:
@@ -292,4 +314,5 @@ def from_movielens(
         idle=len(_texts(users, np.bincount(who[held | before])).union(genders).difference(user_texts)),
         before=_movies_before(earlier, users, movies, found) if window.since_ms is not None else None,
         answers=None,
+        earlier=_earlier(earlier, user_place, movies) if window.since_ms is not None else None,
     )

@@ -1,7 +1,8 @@
 """What a retraining did: the lists of two versions for the same users, number for number, with paired intervals.
 
-Each version gets the same histories and gives the list that it would serve. How good the lists are is said by what neither version
-was trained on, if anything has happened since; else by each version's own evaluation, which is of other data and has no interval.
+Each version gets the same histories and gives the list that it would serve: all that a user did before the window, and in it whatever
+does not judge. How good the lists are is said by what neither version was trained on, if anything such has happened in the window; else by
+each version's own evaluation, which is of other data and has no interval.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from models.measures import concentration, intervals
 from models.measures.exposure import GROUPS
 from models.measures.intervals import Interval
 from models.measures.quality import Quality
-from models.recommenders.base import F64, I32, Bools, Rows
+from models.recommenders.base import F64, I32, I64, Bools, Rows
 from models.recommenders.store import Model
 from pipelines import evaluate
 from pipelines.analysis.observed import Lists, Observed
@@ -31,9 +32,9 @@ def compare(observed: Observed, first: Model, second: Model) -> Figures:
     Only users of whom both versions know something; the others get a fallback list, whichever version serves.
     """
     dataset = observed.dataset
-    unseen = np.zeros(len(dataset), np.bool_) if observed.unseen is None else observed.unseen
-    if unseen.all():  # of another life of the topics: what the versions were trained on is not here
-        unseen = np.zeros_like(unseen)
+    unseen = np.zeros(len(dataset), np.bool_)
+    if observed.unseen is not None and observed.learned:  # else of another life of the topics: their data is not here
+        unseen = observed.unseen & ~_repeated(observed)
     matrices = [_served(observed, model, ~unseen) for model in (first, second)]
     known = np.all([(matrix >= 0).any(axis=1) for matrix in matrices], axis=0)
     for matrix in matrices:
@@ -77,19 +78,39 @@ def _served(observed: Observed, model: Model, part: Bools) -> I32:
     dataset, catalogue = observed.dataset, observed.catalogue
     column = {movie: number for number, movie in enumerate(model.movie_ids)}
     columns = np.array([column.get(movie, -1) for movie in dataset.movies], np.int32)[dataset.movie]
-    part = part & (columns >= 0)
-    histories = _rows(dataset.user[part], columns[part], len(dataset.users))
+    user, taken = dataset.user[part], columns[part]
+    if observed.earlier is not None:
+        before = np.array([column.get(movie, -1) for movie in observed.earlier.movies], np.int32)
+        user = np.concatenate([user, observed.earlier.user])
+        taken = np.concatenate([taken, before[observed.earlier.movie]])
+    histories = _rows(user[taken >= 0], taken[taken >= 0], len(dataset.users))
     found = evaluate.lists(model.recommender, histories).columns
     served = np.where(found >= 0, catalogue.places(model.movie_ids)[found], -1).astype(np.int32)
     served[np.diff(histories.indptr) == 0] = -1
     return served
 
 
+def _repeated(observed: Observed) -> Bools:
+    """(interactions,) of movies that their user had met before the window: no list names them."""
+    dataset, earlier = observed.dataset, observed.earlier
+    if earlier is None:
+        return np.zeros(len(dataset), np.bool_)
+    column = {movie: number for number, movie in enumerate(dataset.movies)}
+    place = np.array([column.get(movie, -1) for movie in earlier.movies], np.int32)[earlier.movie]
+    met: Bools = np.isin(_keys(dataset.user, dataset.movie), _keys(earlier.user[place >= 0], place[place >= 0]))
+    return met
+
+
 def _rows(user: I32, column: I32, n_users: int) -> Rows:
-    order = np.lexsort((column, user))
-    indptr = np.zeros(n_users + 1, np.int64)
-    np.cumsum(np.bincount(user, minlength=n_users), out=indptr[1:])
-    return Rows(indptr, column[order], np.ones(len(order), np.float32))
+    """Each (user, column) once."""
+    key = np.unique(_keys(user, column))
+    indptr = np.searchsorted(key, np.arange(n_users + 1, dtype=np.int64) << 32)
+    return Rows(indptr, key.astype(np.int32), np.ones(len(key), np.float32))
+
+
+def _keys(user: I32, column: I32) -> I64:
+    keys: I64 = user.astype(np.int64) << 32 | column
+    return keys
 
 
 def _same(one: I32, other: I32) -> F64:

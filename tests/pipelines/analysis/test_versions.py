@@ -127,3 +127,52 @@ def test_a_version_that_lacks_movies_is_compared_all_the_same(trained):
     found = versions.compare(world.observed(), plain, model("v0", few, {}))
     assert found["users"] > 0
     assert Window() == world.observed().window
+
+
+def test_a_window_chooses_what_is_measured_and_histories_are_all_that_was_before(trained):
+    """All of the window is new to both versions; what the lists are made from happened before it."""
+    world, plain, damped = trained
+    other_half = [(f"u{user}", f"m{20 * (1 - user % 2) + user % 20}") for user in range(60)]
+    world.add("rating-events", [world.archive.rate(*who, 4.0, BEGIN_MS + 50 * HOUR_MS) for who in other_half])
+    trained_on = [each.metadata.data_version["offsets"] for each in (plain, damped)]
+    whole = numbers(versions.compare(world.observed(trained=trained_on), plain, damped))
+    observed = world.observed(since_ms=BEGIN_MS + 40 * HOUR_MS, trained=trained_on)
+    assert observed.unseen.all()
+    found = versions.compare(observed, plain, damped)
+    assert found["users"] == 60
+    assert found["quality_from"].endswith("interactions that neither version was trained on")
+    for name in ("ndcg_at_20", "recall_at_20"):
+        assert numbers(found)[name, "all"] == whole[name, "all"]
+
+
+def test_what_was_met_before_the_window_and_again_in_it_judges_nothing(trained):
+    """No list names it: it was watched before."""
+    world, plain, damped = trained
+    trained_on = [each.metadata.data_version["offsets"] for each in (plain, damped)]
+    for hours in (50, 70):
+        world.add("watch-events", [world.archive.watch("u0", "m39", BEGIN_MS + hours * HOUR_MS)])
+    since_ms = BEGIN_MS + 60 * HOUR_MS
+    found = versions.compare(world.observed(since_ms=since_ms, trained=trained_on), plain, damped)
+    assert found["quality_from"].startswith("each version's own evaluation")
+
+
+def test_offsets_of_another_life_of_the_topics_judge_nothing_in_a_window_either(trained):
+    world, plain, damped = trained
+    observed = world.observed(since_ms=BEGIN_MS + 2 * HOUR_MS, trained=[{}])
+    assert versions.compare(observed, plain, damped)["quality_from"].startswith("each version's own evaluation")
+
+
+def test_a_folders_histories_are_what_was_before_its_window(trained, tmp_path):
+    from models.wire import Limits
+    from pipelines.analysis.observed import from_movielens
+
+    (tmp_path / "movies.csv").write_text("movieId,title,genres\n1,A (1995),War\n2,B (1979),War\n3,C (1979),War\n")
+    lines = [f"{user},{1 + (user + k) % 3},4.0,{100 + k}" for user in range(6) for k in range(2)]
+    (tmp_path / "ratings.csv").write_text("\n".join(["userId,movieId,rating,timestamp", *lines, ""]))
+    whole = from_movielens(tmp_path, Limits(), Window())
+    model_of = model("v1", whole.dataset, {}, factors=2)
+    observed = from_movielens(tmp_path, Limits(), Window(101_000))
+    served = versions._served(observed, model_of, np.zeros(len(observed.dataset), np.bool_))
+    for user, name in enumerate(observed.dataset.users):
+        before = {1 + int(name) % 3}
+        assert {int(movie) + 1 for movie in served[user] if movie >= 0} == {1, 2, 3} - before
