@@ -76,7 +76,7 @@ study: $(READY) ## how often the canary's verdicts err, simulated; tables and pl
 	$(BIN)/python -m pipelines.studies.canary
 
 .PHONY: study-fairness study-loop
-study-fairness: $(READY) ## what the mitigations do to the gap between men and women, and what they cost; into docs/fairness.md; 2 minutes
+study-fairness: $(READY) ## what the mitigations do to the gap between men and women, and what they cost; into docs/fairness.md; 3 minutes
 	$(BIN)/python -m pipelines.studies.fairness
 
 study-loop: $(READY) ## ten retrainings on what people chose from their lists: what amplifies, what damps; into docs/fairness.md; 2 minutes
