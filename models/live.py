@@ -17,12 +17,12 @@ import msgspec
 from models import retraining
 from models.config import Canary
 from models.events import Feedback, Movie, Profile, Split, Status, Variant, Watch
-from models.measures.feedback import Figures, Outcomes, group_of
+from models.measures.feedback import Figures, Outcomes, group_of, watched_ms
+from models.measures.reports import FAIRNESS
 from models.release.rollout import phase
 from models.release.story import Story
 
 TABLES = ("user-profiles", "movie-catalog")  # of which the last value of each key counts
-FAIRNESS = "fairness-metrics"
 HISTORIES = ("canary-events", "retraining-events", FAIRNESS)  # the newest MOST_OF_HISTORY of each
 STREAMS = ("provenance", "recommendation-feedback", "watch-events")  # from a while ago
 FOLLOWED = (*TABLES, *HISTORIES, *STREAMS)  # at the same millisecond in this order
@@ -178,8 +178,8 @@ class Live:
         self._outcomes.selected(feedback, at_ms)
 
     def watched(self, watch: Watch, at_ms: int) -> None:
-        """A watch, at the broker's time of it."""
-        self._outcomes.watched(watch.user_id, watch.movie_id, at_ms)
+        """A watch that came then."""
+        self._outcomes.watched(watch.user_id, watch.movie_id, watched_ms(watch.timestamp_ms, at_ms))
 
     def reach(self, now_ms: int) -> None:
         """Time has come to here; it never goes back."""

@@ -14,6 +14,7 @@ from models import wire
 from models.config import Applied
 from models.errors import BadMessage
 from models.events import Feedback
+from models.measures.feedback import watched_ms
 from models.release.arms import At, Seen, Served, Standing, arms, began
 from streams.clients import Cluster, messages, partitions, watermarks, whole
 from streams.messages import Place, kafka_ms, place
@@ -144,7 +145,7 @@ def _watches(cluster: Cluster, ranges: Ranges, applied: Applied) -> Iterator[See
             watch = wire.watch(message.value(), kafka_ms(message), limits)
         except BadMessage:
             continue  # a dead letter of the worker
-        yield Seen(kafka_ms(message), watch.user_id, watch.movie_id)
+        yield Seen(watched_ms(watch.timestamp_ms, kafka_ms(message)), watch.user_id, watch.movie_id)
 
 
 def _genders(cluster: Cluster, ranges: Ranges) -> dict[str, str | None]:

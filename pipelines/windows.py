@@ -7,8 +7,7 @@ interrupts is computed again, and no figure depends on who read what in which or
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from confluent_kafka import Message
@@ -16,9 +15,24 @@ from confluent_kafka import Message
 from models import wire
 from models.config import Applied, Metrics
 from models.errors import BadMessage, CanarecError
-from models.events import Feedback, Movie
+from models.events import Feedback, Movie, Variant
 from models.measures.alerts import Level, Thresholds
-from models.measures.reports import Alert, Fairness, FeedbackLoop, MadeOf, Offsets, Quality, Report, in_force
+from models.measures.feedback import watched_ms
+from models.measures.reports import (
+    FAIRNESS,
+    LOOPS,
+    Alert,
+    Fairness,
+    FeedbackLoop,
+    Levels,
+    MadeOf,
+    Offsets,
+    Quality,
+    Report,
+    at_ms,
+    fresh_from,
+    in_force,
+)
 from models.measures.said import Said
 from models.measures.windows import Shelf, Shown, Span, Window, group, has_popularity
 from models.release.arms import Served
@@ -29,8 +43,6 @@ from streams.messages import Place, kafka_ms, offset, partition, topic
 ANSWERS, FEEDBACK, WATCHES, RATINGS = "provenance", "recommendation-feedback", "watch-events", "rating-events"
 PROFILES, CATALOGUE = "user-profiles", "movie-catalog"
 READ = (ANSWERS, FEEDBACK, WATCHES, RATINGS, PROFILES, CATALOGUE)
-LOOPS, FAIRNESS = "feedback-loop-metrics", "fairness-metrics"
-ALERT_TAIL = 50  # newest records of a topic: two variants, four lengths
 AT_ONCE = 2_000  # answers that are joined together
 QUEUE_KB = 2_048  # that a reader holds ready
 QUALITIES = 2_000  # records in a transaction
@@ -39,7 +51,7 @@ Ranges = Mapping[Place, tuple[int, int]]
 
 
 def thresholds(metrics: Metrics) -> Thresholds:
-    return Thresholds(metrics.ratio_min, metrics.ratio_max, metrics.group_users_min, metrics.fall)
+    return Thresholds(metrics.ratio_min, metrics.ratio_max, metrics.group_users_min, metrics.fall, metrics.fall_windows)
 
 
 def span(metrics: Metrics, window_s: int, start_ms: int) -> Span:
@@ -129,30 +141,42 @@ class _Reading:
             for batch in messages(self._cluster, ranges, at_once=AT_ONCE, queued_max_messages_kbytes=QUEUE_KB):
                 yield from batch
 
-    def feedback(self, offsets: Offsets) -> Iterator[tuple[int, Feedback]]:
-        for message in self.messages(self.ranges({FEEDBACK: offsets[FEEDBACK]})):
+    def stamped(self, ranges: Ranges, from_ms: int) -> Iterator[tuple[int, Message]]:
+        """With times that never go back in a partition: at least `from_ms`, where the ranges begin, and at least those before.
+
+        The first offset of a time or later is where a range begins or ends. A leader whose clock is behind the one before it stamps
+        what comes later with an earlier time: by offset it is in one range, by its stamp it might be in none.
+        """
+        newest: dict[Place, int] = {}
+        for message in self.messages(ranges):
+            place = topic(message), partition(message)
+            newest[place] = max(newest.get(place, from_ms), kafka_ms(message))
+            yield newest[place], message
+
+    def feedback(self, offsets: Offsets, from_ms: int) -> Iterator[tuple[int, Feedback]]:
+        for came_ms, message in self.stamped(self.ranges({FEEDBACK: offsets[FEEDBACK]}), from_ms):
             try:
-                yield kafka_ms(message), wire.feedback(message.value())
+                yield came_ms, wire.feedback(message.value())
             except BadMessage:
                 continue  # a dead letter of the worker
 
-    def watches(self, offsets: Offsets) -> Iterator[tuple[int, str, str]]:
-        for message in self.messages(self.ranges({WATCHES: offsets[WATCHES]})):
+    def watches(self, offsets: Offsets, from_ms: int) -> Iterator[tuple[int, str, str]]:
+        for came_ms, message in self.stamped(self.ranges({WATCHES: offsets[WATCHES]}), from_ms):
             try:
                 watch = wire.watch(message.value(), kafka_ms(message), self._limits)
             except BadMessage:
                 continue
-            yield kafka_ms(message), watch.user_id, watch.movie_id
+            yield watched_ms(watch.timestamp_ms, came_ms), watch.user_id, watch.movie_id
 
-    def answers(self, ranges: Ranges) -> Iterator[list[Shown]]:
+    def answers(self, ranges: Ranges, from_ms: int) -> Iterator[list[Shown]]:
         """Some at a time, in order within a partition."""
         some: list[Shown] = []
-        for message in self.messages(ranges):
+        for came_ms, message in self.stamped(ranges, from_ms):
             try:
                 served = msgspec.json.decode(message.value() or b"", type=Served)
             except (msgspec.DecodeError, UnicodeDecodeError):
                 continue  # what others write there is not ours to judge
-            some.append(Shown(kafka_ms(message), partition(message), offset(message), served))
+            some.append(Shown(came_ms, partition(message), offset(message), served))
             if len(some) >= AT_ONCE:
                 yield some
                 some = []
@@ -169,15 +193,17 @@ def fold(reading: _Reading, of: Span, made_of: MadeOf, standing: Standing) -> Wi
     """The window from exactly these messages. `standing` must stand at or below them."""
     standing.tables(made_of.offsets)
     window = Window(of, standing.shelf(made_of.popularity_offsets), standing.groups)
-    window.said(reading.feedback(made_of.offsets))
+    window.said(reading.feedback(made_of.offsets, of.start_ms))
+    from_ms = of.answers_from_ms
     earlier = reading.ranges({ANSWERS: made_of.hit_offsets[ANSWERS]})
     # Only who was answered can follow an answer: an import of millions of watches is passed by.
-    asked = {one.served.user_id for some in reading.answers(earlier) for one in some}
+    asked = {one.served.user_id for some in reading.answers(earlier, from_ms) for one in some}
     if asked:
-        window.watched(watch for watch in reading.watches(made_of.hit_offsets) if watch[1] in asked)
-    for some in reading.answers(reading.ranges({ANSWERS: made_of.offsets[ANSWERS]})):
+        window.chosen(reading.feedback(made_of.hit_offsets, from_ms))
+        window.watched(watch for watch in reading.watches(made_of.hit_offsets, from_ms) if watch[1] in asked)
+    for some in reading.answers(reading.ranges({ANSWERS: made_of.offsets[ANSWERS]}), of.start_ms):
         window.answered(some)
-    for some in reading.answers(earlier):
+    for some in reading.answers(earlier, from_ms):
         window.followed(some)
     return window
 
@@ -212,7 +238,11 @@ class Closing:
             **self._between(PROFILES, beginning, closing),
             **self._between(CATALOGUE, beginning, closing),
         }
-        hit_offsets = {**self._between(ANSWERS, earlier, later), **self._between(WATCHES, earlier, end)}
+        hit_offsets = {
+            **self._between(ANSWERS, earlier, later),
+            **self._between(FEEDBACK, earlier, end),
+            **self._between(WATCHES, earlier, end),
+        }
         self._standing.tables(offsets)
         popularity = None
         if not has_popularity(self._standing.movies):
@@ -222,24 +252,24 @@ class Closing:
             }
         return MadeOf(offsets, hit_offsets, popularity)
 
-    def reports(self, of: Span, made_of: MadeOf, references: Mapping[str, Level | None]) -> list[Report]:
-        """The window's records, one pair for each variant."""
+    def reports(self, of: Span, made_of: MadeOf, before: Mapping[Variant, Sequence[Level]]) -> list[Report]:
+        """The window's records, one pair for each variant. `before`: the levels of the windows that each is compared with."""
         window = fold(self._reading, of, made_of, self._standing)
-        return window.records(made_of, thresholds(self._applied.config.metrics), references)
+        return window.records(made_of, thresholds(self._applied.config.metrics), before)
 
     def quality(
         self, of: Span, made_of: MadeOf, told: Mapping[Place, int]
     ) -> Iterator[tuple[Place, int, list[Quality]]]:
         """What became of the window's answers, from `told` on: place, the offset that is next then, records. Empty-handed places too."""
         said = Said(of)
-        for at_ms, feedback in self._reading.feedback(made_of.offsets):
-            said.add(at_ms, feedback)
+        for came_ms, feedback in self._reading.feedback(made_of.offsets, of.start_ms):
+            said.add(came_ms, feedback)
         ranges = self._reading.ranges({ANSWERS: made_of.offsets[ANSWERS]})
         for place, (first, after) in sorted(ranges.items()):
             reached = told.get(place, 0)
             begin = max(first, reached if reached <= self._ends[place] else 0)  # else of a topic that was made anew
             found: list[Quality] = []
-            for some in self._reading.answers({place: (begin, after)} if begin < after else {}):
+            for some in self._reading.answers({place: (begin, after)} if begin < after else {}, of.start_ms):
                 for one in some:
                     if (quality := said.quality(one, place[0])) is not None:
                         found.append(quality)
@@ -258,37 +288,89 @@ class Closing:
         return {name: {str(p): (min(first[t, p], after[t, p]), after[t, p]) for t, p in self._places if t == real}}
 
 
-def recompute(cluster: Cluster, applied: Applied, record: Mapping[str, Any]) -> dict[str, Any]:
+def recompute(
+    cluster: Cluster, applied: Applied, record: Mapping[str, Any], levels: Levels | None = None
+) -> dict[str, Any]:
     """A record of feedback-loop-metrics or fairness-metrics again, from the offsets that it names and its own horizon and thresholds.
 
-    What the topics have dropped since, or compacted away, is missing in it. `level` stands for the windows before, which are not read.
+    What the topics have dropped since, or compacted away, is missing in it. `levels`: of the records before it, from which its `reference`
+    comes out again; None where they are not known: it stays what the record says.
     """
     loop = "requests" in record
     told = msgspec.convert(record, FeedbackLoop) if loop else msgspec.convert(record, Fairness)
-    of = Span(told.window_s, _ms(told.window_start), round(1_000 * told.horizon_s), round(1_000 * told.lateness_s))
+    where = f"{told.window_start}, {told.variant}"
+    if FEEDBACK not in told.hit_offsets:
+        raise CanarecError(f"{where}: written when CTR and hit rate were compared of different answers")
+    start_ms = at_ms(told.window_start)
+    of = Span(told.window_s, start_ms, round(1_000 * told.horizon_s), round(1_000 * told.lateness_s))
     popularity = told.popularity_offsets if isinstance(told, FeedbackLoop) else None
-    reference = told.reference if isinstance(told, FeedbackLoop) else None
+    if levels is not None:
+        before = levels.before(told.window_s, told.variant, start_ms, told.thresholds.fall_windows)
+    else:
+        before = [told.reference] if isinstance(told, FeedbackLoop) and told.reference is not None else []
     reading, made_of = _Reading(cluster, applied), MadeOf(told.offsets, told.hit_offsets, popularity)
     window = fold(reading, of, made_of, Standing(reading))
-    for report in window.records(made_of, told.thresholds, {told.variant: reference}):
+    for report in window.records(made_of, told.thresholds, {told.variant: before}):
         if report.loop.variant == told.variant:
             return report.as_json()[0 if loop else 1]
-    raise CanarecError(f"{told.window_start}, {told.variant}: no answer at its offsets (any more)")
+    raise CanarecError(f"{where}: no answer at its offsets (any more)")
 
 
-def newest(cluster: Cluster, applied: Applied, name: str, at_most: int) -> Sequence[dict[str, Any]]:
+class Written(NamedTuple):
+    """Records of a topic, oldest first, and whether the topic still has all of them."""
+
+    records: list[dict[str, Any]]
+    whole: bool
+
+
+def newest(cluster: Cluster, applied: Applied, name: str, at_most: int) -> list[dict[str, Any]]:
     """The last records of a topic, so many messages of each partition at most, oldest first."""
-    real, found, ranges = applied.topic(name), [], {}
-    consumer = cluster.consumer()
+    held = _held(cluster, applied, name)
+    return _records(cluster, {place: (max(low, high - at_most), high) for place, (low, high) in held.items()})
+
+
+def written_since(cluster: Cluster, applied: Applied, name: str, since_ms: int) -> Written:
+    """The records that were appended to a topic at that time or later. A window's are never appended before its end."""
+    held = _held(cluster, applied, name)
+    first = Times(cluster).at(max(0, since_ms), {place: high for place, (_, high) in held.items()})
+    whole = all(low == 0 or first[place] > low for place, (low, _) in held.items())
+    return Written(_records(cluster, {place: (first[place], high) for place, (_, high) in held.items()}), whole)
+
+
+def levels_before(cluster: Cluster, applied: Applied, records: Sequence[Mapping[str, Any]]) -> Levels | None:
+    """What `reference` in these records of feedback-loop-metrics comes from. None where the topic has dropped some of it."""
+    loops = [loop for record in records if (loop := _loop(record)) is not None]
+    spans = [1_000 * loop.window_s * loop.thresholds.fall_windows for loop in loops]
+    since_ms = min((at_ms(loop.window_start) - span for loop, span in zip(loops, spans, strict=True)), default=0)
+    found = written_since(cluster, applied, LOOPS, since_ms)
+    levels = Levels()
+    for record in found.records:
+        if (loop := _loop(record)) is not None:
+            levels.add(loop)
+    return levels if found.whole else None
+
+
+def _loop(record: Mapping[str, Any]) -> FeedbackLoop | None:
+    try:
+        return msgspec.convert(record, FeedbackLoop)
+    except msgspec.ValidationError:
+        return None  # somebody else's
+
+
+def _held(cluster: Cluster, applied: Applied, name: str) -> dict[Place, tuple[int, int]]:
+    """What a topic holds: of each partition that is not empty the first offset and the next one."""
+    real, consumer = applied.topic(name), cluster.consumer()
     try:
         if real not in consumer.list_topics(timeout=10).topics:
-            return []  # nobody has made it yet
-        for place in Times(cluster).places([real]):
-            low, high = watermarks(consumer, *place)
-            if low < high:
-                ranges[place] = (max(low, high - at_most), high)
+            return {}  # nobody has made it yet
+        held = {place: watermarks(consumer, *place) for place in Times(cluster).places([real])}
     finally:
         consumer.close()
+    return {place: (low, high) for place, (low, high) in held.items() if low < high}
+
+
+def _records(cluster: Cluster, ranges: Ranges) -> list[dict[str, Any]]:
+    found = []
     for batch in messages(cluster, ranges) if ranges else ():
         for message in batch:
             try:
@@ -302,15 +384,13 @@ def newest(cluster: Cluster, applied: Applied, name: str, at_most: int) -> Seque
 def standing_alerts(cluster: Cluster, applied: Applied, now_ms: int) -> list[Alert]:
     """The alerts of the newest windows, of those that closed not long ago."""
     records: list[FeedbackLoop | Fairness] = []
+    metrics = applied.config.metrics
+    since_ms = fresh_from(now_ms, metrics.windows_s[-1], metrics.lateness_s)
     for name in (LOOPS, FAIRNESS):
-        for record in newest(cluster, applied, name, ALERT_TAIL):
+        for record in written_since(cluster, applied, name, since_ms).records:
             try:
                 loop = name == LOOPS
                 records.append(msgspec.convert(record, FeedbackLoop) if loop else msgspec.convert(record, Fairness))
             except msgspec.ValidationError:
                 continue  # somebody else's
     return in_force(records, now_ms)
-
-
-def _ms(text: str) -> int:
-    return round(1_000 * datetime.fromisoformat(text).timestamp())

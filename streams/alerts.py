@@ -9,13 +9,10 @@ from confluent_kafka import Message
 from prometheus_client import Gauge
 
 from models.config import Applied
-from models.measures.reports import Fairness, FeedbackLoop, in_force
+from models.measures.reports import FAIRNESS, LOOPS, Fairness, FeedbackLoop, fresh_from, in_force
 from streams import metrics
 from streams.messages import Place
 from streams.tail import Followed, Tail
-
-LOOPS, FAIRNESS = "feedback-loop-metrics", "fairness-metrics"
-NEWEST = 40  # messages from before the start: two variants, four lengths
 
 Record = TypeVar("Record", FeedbackLoop, Fairness)
 
@@ -29,10 +26,12 @@ def followed(applied: Applied) -> dict[str, Followed]:
 
 
 def starts(tail: Tail, applied: Applied) -> dict[Place, int]:
-    """A few records before the end of each."""
-    names = {applied.topic(LOOPS), applied.topic(FAIRNESS)}
-    ends = tail.ends([place for place in tail.places if place[0] in names]).get(30)
-    return {place: max(0, end - NEWEST) for place, end in ends.items()}
+    """Where the records begin whose alerts may still be in force."""
+    names, chosen = {applied.topic(LOOPS), applied.topic(FAIRNESS)}, applied.config.metrics
+    since_ms = fresh_from(round(1_000 * time.time()), chosen.windows_s[-1], chosen.lateness_s)
+    places = [place for place in tail.places if place[0] in names]
+    found, ends = tail.since(since_ms, places).get(30), tail.ends(places).get(30)
+    return {place: found[place] if found[place] >= 0 else end for place, end in ends.items()}  # −1: nothing since
 
 
 def _parsed(messages: list[Message], kind: type[Record]) -> list[Record]:

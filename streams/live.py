@@ -14,7 +14,8 @@ from models import wire
 from models.config import Applied
 from models.errors import BadMessage
 from models.events import Feedback, Movie, Profile, Watch
-from models.live import FAIRNESS, FOLLOWED, HISTORIES, MOST_OF_HISTORY, STREAMS, TABLES, Answered, Live, Parity
+from models.live import FOLLOWED, HISTORIES, MOST_OF_HISTORY, STREAMS, TABLES, Answered, Live, Parity
+from models.measures.reports import FAIRNESS
 from models.wire import Limits
 from streams.clients import Cluster, watermarks
 from streams.messages import Place, kafka_ms, offset, partition

@@ -15,7 +15,7 @@ from models.answer import Decision
 from models.config import Applied
 from models.errors import BadMessage
 from models.events import Feedback, Rating, Watch
-from models.measures.feedback import Outcomes
+from models.measures.feedback import Outcomes, watched_ms
 from streams import alerts, metrics
 from streams.clients import Cluster
 from streams.histories import Known
@@ -82,7 +82,8 @@ class LiveOutcomes:
         with self._lock:
             for event in events:
                 if type(event) is Watch:
-                    self._outcomes.watched(event.user_id, event.movie_id, now_ms)
+                    at_ms = watched_ms(event.timestamp_ms, now_ms)
+                    self._outcomes.watched(event.user_id, event.movie_id, at_ms)
 
 
 def _parse(messages: list[Message]) -> list[tuple[Feedback, int]]:

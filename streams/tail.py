@@ -107,6 +107,10 @@ class Tail:
             isolation,
         )
 
+    def since(self, at_ms: int, places: Iterable[Place]) -> "Ends":
+        """Begins to ask for the first offset of that time or later; `Ends.get` waits for them. −1 where there is none."""
+        return self._ask(OffsetSpec.for_timestamp(at_ms), places)
+
     def _ask(
         self, spec: OffsetSpec, places: Iterable[Place], isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED
     ) -> "Ends":

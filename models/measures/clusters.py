@@ -20,6 +20,11 @@ class Share(NamedTuple):
     error: float | None
     users: int
 
+    @property
+    def low(self) -> float | None:
+        """The lower end of its 95 % interval."""
+        return None if self.value is None or self.error is None else self.value - NORMAL_975 * self.error
+
 
 def share(cells: Iterable[tuple[float, float]]) -> Share:
     """From each user's (a, b).
@@ -41,6 +46,17 @@ def share(cells: Iterable[tuple[float, float]]) -> Share:
     return Share(value, math.sqrt(k / (k - 1) * squares) / below, k)
 
 
+def zero_high(users: int) -> float:
+    """The upper end of the 95 % interval of a mean in 0 to 1 where each of so many users had 0: 1 − 0.025^(1/users), about 3.7 / users.
+
+    Clopper and Pearson, Biometrika 26 (1934), for the share of those who have more than 0, which no mean in 0 to 1 exceeds.
+
+    >>> round(zero_high(100), 4), round(zero_high(1), 4)
+    (0.0362, 0.975)
+    """
+    return 1.0 - math.pow(0.025, 1 / users)
+
+
 class Ratio(NamedTuple):
     """A ratio of two groups' figures and its 95 % interval; None where it cannot be formed."""
 
@@ -50,10 +66,10 @@ class Ratio(NamedTuple):
 
 
 def ratio(above: Share, below: Share) -> Ratio:
-    """above / below, of different users: R · exp(± 1.96 · √(σ²(a)/a² + σ²(b)/b²)), the delta method on ln R.
+    """above / below, of different users, both in 0 to 1: R · exp(± 1.96 · √(σ²(a)/a² + σ²(b)/b²)), the delta method on ln R.
 
     None throughout where either has no value or the lower one is 0; no interval where either is of fewer than two users. An upper one of
-    0 says that each of its users had 0: the interval is 0, too.
+    0 has no such interval: it ends at `zero_high` over the lower one's lower end, and nowhere where that is not above 0.
 
     >>> ratio(Share(0.4, 0.0, 9), Share(0.5, 0.0, 9))
     Ratio(value=0.8, low=0.8, high=0.8)
@@ -66,6 +82,7 @@ def ratio(above: Share, below: Share) -> Ratio:
     if above.error is None or below.error is None:
         return Ratio(value, None, None)
     if not above.value:
-        return Ratio(value, 0.0, 0.0)
+        assert below.low is not None  # it has an error
+        return Ratio(value, 0.0, zero_high(above.users) / below.low if below.low > 0 else None)
     factor = math.exp(NORMAL_975 * math.hypot(above.error / above.value, below.error / below.value))
     return Ratio(value, value / factor, value * factor)

@@ -19,7 +19,20 @@ from dataclasses import dataclass, field
 from models.events import Feedback, Variant
 
 EARLY = 10_000  # feedbacks, and watches, kept for answers that are not known yet; the oldest are dropped
+CLOCKS_MS = 60_000  # that the clock of whoever publishes watches may be behind the brokers', its delay included
 _UNIT = 1_000_000_000  # sums are whole numbers of these parts: adding and taking away leaves no rounding behind
+
+
+def watched_ms(own_ms: int, arrived_ms: int) -> int:
+    """When somebody watched: at the event's own time, but when Kafka got it where the two are within CLOCKS_MS, or its own is ahead.
+
+    Clocks differ, and logs have whole seconds: within CLOCKS_MS the order of answer and watch is the broker's. What comes later than that
+    is an old event, as of a log that is imported, and follows nothing that was shown after it.
+
+    >>> watched_ms(95_000, 100_000), watched_ms(160_000, 100_000), watched_ms(30_000, 100_000)
+    (100000, 100000, 30000)
+    """
+    return own_ms if own_ms < arrived_ms - CLOCKS_MS else arrived_ms
 
 
 def group_of(gender: str | None) -> str:

@@ -9,6 +9,9 @@ import msgspec
 from models.events import Source, Variant
 from models.measures.alerts import Level, Status, Thresholds
 
+LOOPS, FAIRNESS, QUALITY = "feedback-loop-metrics", "fairness-metrics", "recommendation-quality"
+FRESH = 3  # lengths of a window after which its alert says nothing any more
+
 Offsets = dict[str, dict[str, tuple[int, int]]]  # topic of the contract → partition → first, next
 
 
@@ -16,7 +19,7 @@ class MadeOf(NamedTuple):
     """The messages that a window was made from, and no others."""
 
     offsets: Offsets  # its answers, feedback on them, profiles and catalogue
-    hit_offsets: Offsets  # the answers whose horizon passed in it, and watches
+    hit_offsets: Offsets  # the answers whose horizon passed in it, feedback on them, and watches
     popularity_offsets: Offsets | None = None  # events that stand for a popularity which the catalogue does not know
 
 
@@ -96,6 +99,29 @@ class Report(NamedTuple):
         return loop, fairness
 
 
+class Levels:
+    """The levels of windows that were written, by which later ones are judged. Of two records of a window the first one counts."""
+
+    def __init__(self) -> None:
+        self._of: dict[tuple[int, Variant], dict[int, Level]] = {}  # by the window's end, ascending
+
+    def add(self, loop: FeedbackLoop) -> None:
+        """In the order in which they were written."""
+        if loop.level is not None:
+            self._of.setdefault((loop.window_s, loop.variant), {}).setdefault(at_ms(loop.window_end), loop.level)
+
+    def before(self, window_s: int, variant: Variant, start_ms: int, windows: int) -> list[Level]:
+        """Of the `windows` windows right before `start_ms`, those that were written: no older ones, however few these are."""
+        first_ms = start_ms - 1_000 * window_s * windows
+        return [level for end, level in self._of.get((window_s, variant), {}).items() if first_ms < end <= start_ms]
+
+    def forget(self, window_s: int, until_ms: int) -> None:
+        """Windows of this length that ended by then."""
+        for (length, _), levels in self._of.items():
+            for end in [end for end in levels if length == window_s and end <= until_ms]:
+                del levels[end]
+
+
 class Quality(msgspec.Struct, frozen=True):
     """What became of one answer."""
 
@@ -114,7 +140,7 @@ Kind = Literal["fairness", "feedback loop"]
 
 
 class Alert(NamedTuple):
-    """An alert that is in force, and why, in a line with its numbers."""
+    """An alert that is in force, and why, in a line with its numbers. `model_version`: of the answers that it is about."""
 
     kind: Kind
     variant: Variant
@@ -134,11 +160,16 @@ def in_force(records: Iterable[FeedbackLoop | Fairness], now_ms: int) -> list[Al
         newest[kind, record.variant, record.window_s] = record
     found = []
     for (kind, variant, window_s), record in sorted(newest.items()):
-        ended_ms = 1_000 * datetime.fromisoformat(record.window_end).timestamp()
-        fresh = now_ms - ended_ms <= 1_000 * (3 * window_s + record.lateness_s)
-        if record.status == "alert" and fresh:
-            found.append(Alert(kind, variant, record.model_version, window_s, _line(record)))
+        if record.status == "alert" and at_ms(record.window_end) >= fresh_from(now_ms, window_s, record.lateness_s):
+            level = record.level if isinstance(record, FeedbackLoop) else None
+            version = record.model_version if level is None else level.model_version
+            found.append(Alert(kind, variant, version, window_s, _line(record)))
     return found
+
+
+def fresh_from(now_ms: int, window_s: int, lateness_s: float) -> int:
+    """A window of this length that ended before then says nothing any more; no record is written before its window's end."""
+    return now_ms - round(1_000 * (FRESH * window_s + lateness_s))
 
 
 def to_blame(alerts: Iterable[Alert], candidate: str) -> tuple[str, ...]:
@@ -156,11 +187,18 @@ def _line(record: FeedbackLoop | Fairness) -> str:
     where = f"{record.variant}, {record.window_s} s to {record.window_end}"
     if isinstance(record, Fairness):
         ratio, low, high = record.satisfaction_ratio, record.ci_low, record.ci_high
-        assert ratio is not None  # an alert has them
-        assert low is not None
+        if ratio is None:  # every woman said 0
+            men = record.groups["M"].satisfaction
+            return f"satisfaction of men {men:.3f}, of women 0 [{where}]"
+        assert low is not None  # an alert has them
         assert high is not None
         return f"satisfaction of men over women {ratio:.3f} ({low:.3f} to {high:.3f}) [{where}]"
     now, before = record.level, record.reference
     assert now is not None
     assert before is not None
     return f"CTR {now.ctr:.3f} and hit rate {now.hit_rate:.3f}, fallen from {before.ctr:.3f} and {before.hit_rate:.3f} [{where}]"
+
+
+def at_ms(text: str) -> int:
+    """A moment of a record."""
+    return round(1_000 * datetime.fromisoformat(text).timestamp())

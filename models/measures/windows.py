@@ -5,14 +5,14 @@ Folds; reads no topic and no clock. An answer belongs to the window in which the
     requests, exposure    the answer itself
     ctr, satisfaction     feedback on it from before the window closes, at end + lateness: of several a selection stands, and the newest
                           satisfaction, at a tie the larger
-    hit_rate              not it, but the answers whose horizon passed in the window, those of [start − horizon, end − horizon): followed if
-                          their user watched a listed movie in [shown, shown + horizon)
+    hit_rate, level       not it, but the answers whose horizon passed in the window, those of [start − horizon, end − horizon): followed if
+                          their user watched a listed movie in [shown, shown + horizon), chosen from if feedback said so by then
 
 so each answer, selection and watch counts in one window of a length, once. Rejected requests have no variant and are in none; an answer
 without movies is a request and shows nothing.
 
-Called in this order: `said` and `watched` with everything, then `answered` and `followed` with everything, then `records`. Within a call's
-kind the order does not matter. Memory grows with users, feedback and watches of the window, not with answers.
+Called in this order: `said`, `chosen` and `watched` with everything, then `answered` and `followed` with everything, then `records`. Within a
+call's kind the order does not matter. Memory grows with users, feedback and watches of the window, not with answers.
 """
 
 import math
@@ -102,6 +102,7 @@ class _User:
     reports: int = 0
     satisfaction: int = 0
     past: int = 0
+    past_selected: int = 0
     hits: int = 0
 
 
@@ -113,6 +114,7 @@ class _Arm:
     users: dict[str, _User] = field(default_factory=dict)
     versions: Counter[str] = field(default_factory=Counter)
     newest: tuple[int, int, int, str] = (-1, -1, -1, "")  # time, place and version of the last answer
+    newest_past: tuple[int, int, int, str] = (-1, -1, -1, "")  # and of the last one whose horizon passed
     genres: int = 0
 
     def user(self, user_id: str) -> _User:
@@ -128,7 +130,7 @@ class Window:
     def __init__(self, span: Span, shelf: Shelf, groups: Mapping[str, str]) -> None:
         """`groups`: of each user whose gender is known, `group_of` it, when the window closes."""
         self.span, self._shelf, self._groups = span, shelf, groups
-        self._selected, self._satisfied, self._watches = Newest(), Newest(), Watches()
+        self._selected, self._satisfied, self._chosen, self._watches = Newest(), Newest(), Newest(), Watches()
         self._movie_keys: dict[str, int] = {}
         self._arms: dict[Variant, _Arm] = {}
 
@@ -140,6 +142,12 @@ class Window:
                     self._selected.add(key(one.request_id), at_ms, 1.0)
                 if one.satisfaction is not None:
                     self._satisfied.add(key(one.request_id), at_ms, round(one.satisfaction * _UNIT))
+
+    def chosen(self, feedback: Iterable[tuple[int, Feedback]]) -> None:
+        """(time, feedback) on the answers whose horizon passes in the window."""
+        for at_ms, one in feedback:
+            if one.selected is not None and self.span.answers_from_ms <= at_ms < self.span.end_ms:
+                self._chosen.add(key(one.request_id), -at_ms, at_ms)  # the earliest
 
     def watched(self, watches: Iterable[tuple[int, str, str]]) -> None:
         """(time, user, movie)."""
@@ -181,26 +189,40 @@ class Window:
             [[self._movie_key(movie) for movie in one.served.recommendations] for one in mine],
             self.span.horizon_ms,
         )
-        for one, hit in zip(mine, hits, strict=True):
-            user = self._arm(one.served.variant).user(one.served.user_id or "")
+        chosen_ms = self._chosen.find(keys([one.served.request_id for one in mine]))  # NaN: not
+        for one, hit, chosen in zip(mine, hits, chosen_ms, strict=True):
+            arm = self._arm(one.served.variant)
+            user = arm.user(one.served.user_id or "")
             user.past += 1
+            user.past_selected += bool(chosen < one.at_ms + self.span.horizon_ms)
             user.hits += bool(hit)
+            arm.newest_past = max(
+                arm.newest_past, (one.at_ms, one.partition, one.offset, one.served.model_version or "")
+            )
 
-    def records(self, made_of: MadeOf, thresholds: Thresholds, references: Mapping[str, Level | None]) -> list[Report]:
-        """One report for each variant that has answers here, stable first. `references`: what each variant's level is compared with."""
+    def records(
+        self, made_of: MadeOf, thresholds: Thresholds, before: Mapping[Variant, Sequence[Level]]
+    ) -> list[Report]:
+        """One report for each variant that has answers here, stable first. `before`: the levels of each variant's windows before."""
         return [
-            self._report(variant, self._arms[variant], made_of, thresholds, references.get(variant))
+            self._report(variant, self._arms[variant], made_of, thresholds, before.get(variant, ()))
             for variant in VARIANTS
             if variant in self._arms
         ]
 
     def _report(
-        self, variant: Variant, arm: _Arm, made_of: MadeOf, thresholds: Thresholds, reference: Level | None
+        self, variant: Variant, arm: _Arm, made_of: MadeOf, thresholds: Thresholds, before: Sequence[Level]
     ) -> Report:
         span, cells = self.span, list(arm.users.values())
         ctr = clusters.share((user.selected, user.shown) for user in cells)
         hit_rate = clusters.share((user.hits, user.past) for user in cells)
-        level = alerts.level(ctr, hit_rate)
+        past_ctr = clusters.share((user.past_selected, user.past) for user in cells)
+        level = alerts.level(past_ctr, hit_rate, arm.newest_past[3] or None)
+        if (
+            variant == "canary"
+        ):  # another candidate is another thing; what stable's people saw before made what they see now
+            before = [one for one in before if level is not None and one.model_version == level.model_version]
+        reference = alerts.reference(before)
         shown = sum(user.shown for user in cells)
         places = int(arm.counts.sum())
         known = ~np.isnan(self._shelf.popularity)
@@ -252,7 +274,7 @@ class Window:
             satisfaction_ratio=ratio.value,
             ci_low=ratio.low,
             ci_high=ratio.high,
-            status=alerts.fairness(ratio, men.users, women.users, thresholds),
+            status=alerts.fairness(ratio, men, women, thresholds),
         )
         return Report(loop, fairness)
 

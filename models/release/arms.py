@@ -41,7 +41,7 @@ class At(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A watch, and the broker's time of it."""
+    """A watch, and when it was (`models.measures.feedback.watched_ms`)."""
 
     at_ms: int
     user_id: str

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from models.config import Canary, Release
 from models.events import Feedback, ShadowFigures, Variant, Watch
+from models.measures.feedback import watched_ms
 from models.release.arms import Served
 from models.release.evidence import ArmEvidence, Count, Evidence, Period
 from models.release.observations import VARIANTS, Observations
@@ -123,9 +124,9 @@ class Trial:
             self._quality.said(feedback.request_id, selected=chosen, satisfaction=feedback.satisfaction, at_ms=at_ms)
 
     def watched(self, at_ms: int, watch: Watch) -> None:
-        """A watch; of a user without an answer before it, as of an import, it can be no hit."""
+        """A watch that came then; of a user without an answer before it, as of an import, it can be no hit."""
         if self._quality is not None and self._quality.waits_for(watch.user_id):
-            self._quality.watched(watch.user_id, watch.movie_id, at_ms)
+            self._quality.watched(watch.user_id, watch.movie_id, watched_ms(watch.timestamp_ms, at_ms))
 
     def configurations(self, now_ms: int, changed_ms: int | None) -> tuple[str, ...]:
         """By which configurations workers answer: of a change not long ago only the newest, since they follow one by one."""

@@ -14,22 +14,32 @@ import os
 import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from models.config import Applied
+from models.config import Applied, Metrics
 from models.errors import CanarecError
-from models.measures.alerts import Level, reference
-from models.measures.reports import Fairness, FeedbackLoop, MadeOf, Quality, Report
-from models.measures.windows import Span
+from models.events import Variant
+from models.measures.alerts import Level
+from models.measures.reports import (
+    FAIRNESS,
+    LOOPS,
+    QUALITY,
+    Fairness,
+    FeedbackLoop,
+    Levels,
+    MadeOf,
+    Quality,
+    Report,
+    at_ms,
+)
+from models.measures.windows import VARIANTS, Span
 from streams.clients import Cluster
 from streams.clock import BrokerClock
 from streams.committed import committed, committed_before
@@ -41,7 +51,6 @@ from streams.transactions import Out, Transactions
 
 log = structlog.get_logger()
 
-LOOPS, FAIRNESS, QUALITY = "feedback-loop-metrics", "fairness-metrics", "recommendation-quality"
 OWNER = "owner"  # the transactional id's, whichever process it is
 SKEW_MS = 500  # between this clock and the brokers'
 LOOK_S = 0.25
@@ -50,9 +59,7 @@ NICE = 10  # answers come first
 RETRY_S = 2.0  # a group that has thrown us out has told us so by then
 STABLE_S = 20.0
 BACK_MS = 86_400_000  # where nobody knows of any window, those of a day
-TAIL = 2_000  # of the windows' records
-FAIRNESS_TAIL = 50
-QUALITY_TAIL = 10
+QUALITY_TAIL = 10  # records of each partition
 
 _encode = msgspec.json.Encoder().encode
 
@@ -66,7 +73,7 @@ class Windows(Protocol):
 
     def made_of(self, of: Span) -> MadeOf | None: ...
 
-    def reports(self, of: Span, made_of: MadeOf, references: Mapping[str, Level | None]) -> list[Report]: ...
+    def reports(self, of: Span, made_of: MadeOf, before: Mapping[Variant, Sequence[Level]]) -> list[Report]: ...
 
     def quality(
         self, of: Span, made_of: MadeOf, told: Mapping[Place, int]
@@ -75,16 +82,27 @@ class Windows(Protocol):
     def needed(self, at_ms: int) -> dict[Place, int]: ...
 
 
-Newest = Callable[[Cluster, Applied, str, int], Sequence[dict[str, Any]]]
+class Written(Protocol):
+    """Records that stand in a topic, oldest first."""
+
+    @property
+    def records(self) -> Sequence[dict[str, Any]]: ...
+
+
+class Topics(NamedTuple):
+    """How records that were written are read (`pipelines.windows`): so many of each partition, or those from some time on."""
+
+    newest: Callable[[Cluster, Applied, str, int], Sequence[dict[str, Any]]]
+    since: Callable[[Cluster, Applied, str, int], Written]
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far everything is written. `before`: of each length and variant the levels of its last windows."""
+    """How far everything is written, and what stands in the records so far that later ones need."""
 
     ends: dict[int, int] = field(default_factory=dict)  # of each length, in milliseconds
     told: dict[Place, int] = field(default_factory=dict)
-    before: dict[tuple[int, str], deque[Level | None]] = field(default_factory=dict)
+    levels: Levels = field(default_factory=Levels)
     status: dict[tuple[str, int, str], str] = field(default_factory=dict)
 
     def note(self, place: Place) -> str:
@@ -103,13 +121,11 @@ class Progress:
             self.ends[int(length)] = max(self.ends.get(int(length), 0), end)
 
     def add(self, loop: FeedbackLoop, windows: int) -> bool:
-        """A window that is written. True: an alert begins or ends with it."""
-        end_ms = round(1_000 * datetime.fromisoformat(loop.window_end).timestamp())
+        """A window that is written; `windows` of its length and variant are kept. True: an alert begins or ends with it."""
+        end_ms = at_ms(loop.window_end)
         self.ends[loop.window_s] = max(self.ends.get(loop.window_s, 0), end_ms)
-        levels = self.before.setdefault((loop.window_s, loop.variant), deque())
-        levels.append(loop.level)
-        while len(levels) > windows:
-            levels.popleft()
+        self.levels.add(loop)
+        self.levels.forget(loop.window_s, end_ms - 1_000 * loop.window_s * windows)
         return self.judged("feedback loop", loop)
 
     def judged(self, what: str, record: FeedbackLoop | Fairness) -> bool:
@@ -118,8 +134,10 @@ class Progress:
         before, self.status[of] = self.status.get(of, "ok"), record.status
         return before != record.status and "alert" in (before, record.status)
 
-    def reference(self, window_s: int, variant: str) -> Level | None:
-        return reference(self.before.get((window_s, variant), ()))
+    def needed_from(self, metrics: Metrics, now_ms: int) -> int:
+        """Records from then on tell of every window that may be written next, and of those that it is compared with."""
+        ends = {length: self.ends.get(length, now_ms - BACK_MS) for length in metrics.windows_s}
+        return min(end - 1_000 * length * (metrics.fall_windows + 1) for length, end in ends.items())
 
 
 class _Note(msgspec.Struct):
@@ -127,7 +145,7 @@ class _Note(msgspec.Struct):
     windows: dict[str, int] = {}
 
 
-def run(home: Home, bootstrap_servers: str, windows: Callable[[Cluster, Applied], Windows], newest: Newest) -> int:
+def run(home: Home, bootstrap_servers: str, windows: Callable[[Cluster, Applied], Windows], topics: Topics) -> int:
     """Writes until SIGTERM; the exit code."""
     ending = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ending.set())
@@ -138,7 +156,7 @@ def run(home: Home, bootstrap_servers: str, windows: Callable[[Cluster, Applied]
         home.workers / "home-id"
     )  # one writer a home, by its lock: a static member, whose place waits for it
     try:
-        Writing(cluster, home.load, partial(windows, cluster), partial(newest, cluster), ending, name).run()
+        Writing(cluster, home.load, partial(windows, cluster), topics, ending, name).run()
     except _Gone as error:
         log.error("windows: thrown out of the group", error=str(error))
         return 1
@@ -157,11 +175,11 @@ class Writing:
         cluster: Cluster,
         load: Callable[[], Applied],
         windows: Callable[[Applied], Windows],
-        newest: Callable[[Applied, str, int], Sequence[dict[str, Any]]],
+        topics: Topics,
         ending: threading.Event,
         name: str,
     ) -> None:
-        self._cluster, self._load, self._windows, self._newest = cluster, load, windows, newest
+        self._cluster, self._load, self._windows, self._topics = cluster, load, windows, topics
         self._ending, self._name = ending, name
         self._clock = BrokerClock()
         self._owner = False
@@ -242,26 +260,27 @@ class Writing:
     def _progress(self, consumer: Consumer, applied: Applied, windows: Windows, transactions: Transactions) -> Progress:
         """From the committed offsets' metadata and from the newest records, whichever is further."""
         progress = Progress()
-        for record in self._newest(applied, LOOPS, TAIL):
+        group = applied.group("windows")
+        for one in _committed(consumer, self._cluster, group, transactions, windows.answers):
+            progress.read((one.topic, one.partition), one.metadata or "")
+        since_ms = progress.needed_from(applied.config.metrics, self._clock.now_ms())
+        for record in self._topics.since(self._cluster, applied, LOOPS, since_ms).records:
             try:
                 progress.add(msgspec.convert(record, FeedbackLoop), applied.config.metrics.fall_windows)
             except (msgspec.ValidationError, ValueError):
                 continue  # somebody else's
-        for record in self._newest(applied, FAIRNESS, FAIRNESS_TAIL):
+        for record in self._topics.since(self._cluster, applied, FAIRNESS, since_ms).records:
             try:
                 progress.judged("fairness", msgspec.convert(record, Fairness))
             except msgspec.ValidationError:
                 continue
-        for record in self._newest(applied, QUALITY, QUALITY_TAIL):
+        for record in self._topics.newest(self._cluster, applied, QUALITY, QUALITY_TAIL):
             try:
                 told = msgspec.convert(record, Quality).source
             except msgspec.ValidationError:
                 continue
             place = (told.topic, told.partition)
             progress.told[place] = max(progress.told.get(place, 0), told.offset + 1)
-        group = applied.group("windows")
-        for one in _committed(consumer, self._cluster, group, transactions, windows.answers):
-            progress.read((one.topic, one.partition), one.metadata or "")
         return progress
 
 
@@ -316,8 +335,9 @@ class Writer:
                 self._progress.told[place] = after
                 if found:
                     self._commit(of, [self._quality(one) for one in found])
-        references = {v: self._progress.reference(of.window_s, v) for v in ("stable", "canary")}
-        reports = self._windows.reports(of, made_of, references)
+        windows = self._metrics.fall_windows
+        before = {v: self._progress.levels.before(of.window_s, v, of.start_ms, windows) for v in VARIANTS}
+        reports = self._windows.reports(of, made_of, before)
         told = [one for report in reports for one in self._changes(report)]
         self._progress.ends[of.window_s] = of.end_ms
         self._commit(of, [out for report in reports for out in self._outs(report)])

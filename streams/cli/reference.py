@@ -57,7 +57,10 @@ _SHADOW = {
     "scoring_ms": {"stable": {"mean": 0.41, "p99": 1.32}, "canary": {"mean": 0.44, "p99": 1.41}},
 }
 
-_LEVEL = {"ctr": 0.183, "ctr_error": 0.0061, "hit_rate": 0.094, "hit_rate_error": 0.0044, "users": 1_790, "windows": 1}
+_LEVEL = {
+    **{"ctr": 0.183, "ctr_error": 0.0061, "hit_rate": 0.094, "hit_rate_error": 0.0044},
+    **{"users": 1_790, "windows": 1, "model_version": "v1"},
+}
 _OF_WINDOW = (
     Field("window_start", "2026-11-23T12:00:00.000Z", "its first moment"),
     Field("window_end", "2026-11-23T12:05:00.000Z", "the first moment behind it"),
@@ -68,7 +71,7 @@ _OF_WINDOW = (
 _JUDGED = (
     Field(
         "thresholds",
-        {"ratio_min": 0.85, "ratio_max": 1.15, "group_users_min": 100, "fall": 0.1},
+        {"ratio_min": 0.85, "ratio_max": 1.15, "group_users_min": 100, "fall": 0.1, "fall_windows": 12},
         "what config.json said when the window closed",
     ),
     Field("horizon_s", 1_800.0, "the same"),
@@ -80,8 +83,12 @@ _JUDGED = (
     ),
     Field(
         "hit_offsets",
-        {"provenance": {"0": [0, 1_230]}, "watch-events": {"0": [91, 1_204]}},
-        "the same for `hit_rate`: the answers whose horizon passed, and watches",
+        {
+            "provenance": {"0": [0, 1_230]},
+            "recommendation-feedback": {"0": [11, 980]},
+            "watch-events": {"0": [91, 1_204]},
+        },
+        "the same for `hit_rate` and `level`: the answers whose horizon passed, feedback on them, and watches",
     ),
 )
 
@@ -252,10 +259,15 @@ FIELDS: Mapping[str, tuple[Field, ...]] = {
         Field("model_versions", {"v1": 5_124}, "requests of each version"),
         Field("popularity_source", "catalogue", "`catalogue`, or `interactions` where it knows no popularity"),
         Field(
-            "level", _LEVEL, "CTR and hit rate with their standard errors, users as clusters; null where one is missing"
+            "level",
+            _LEVEL,
+            "of the answers whose horizon passed: CTR and hit rate, both within the horizon, with their standard errors, users as clusters; "
+            "null where one is missing",
         ),
         Field(
-            "reference", {**_LEVEL, "users": 21_050, "windows": 12}, "the same of the windows before; null without any"
+            "reference",
+            {**_LEVEL, "users": 1_930, "windows": 12},
+            "the same of the windows before, `users` of the largest; null without any",
         ),
         Field("status", "ok", "`ok`, `alert` (both have fallen) or `insufficient_data`"),
         *_JUDGED,

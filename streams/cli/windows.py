@@ -10,11 +10,11 @@ from confluent_kafka import KafkaException
 from rich.table import Table
 
 from models.errors import CanarecError
+from models.measures.reports import FAIRNESS, LOOPS
 from streams.cli.options import cluster_options
 from streams.home import Home
 from streams.shown import console
 
-LOOPS, FAIRNESS = "feedback-loop-metrics", "fairness-metrics"
 FIGURES = {
     LOOPS: ("requests", "ctr", "hit_rate", "coverage", "exposure_gini"),
     FAIRNESS: ("satisfaction_ratio", "ci_low", "ci_high"),
@@ -34,14 +34,14 @@ EQUAL, DIFFERS, GONE = "equal", "differs", "gone"
 def windows(home: Home, bootstrap_servers: str, last: int, verify: bool, in_json: bool) -> None:
     """The newest records of feedback-loop-metrics and fairness-metrics, oldest first.
 
-    With --verify each is computed again from the messages that it was made of: `equal`, `differs` with the figures that do, or `gone`
-    where the topics have dropped all of them since. docs/metrics.md says what each figure is.
+    With --verify each is computed again from the messages that it was made of, and compared with the windows before it again: `equal`,
+    `differs` with the figures that do, or `gone` where the topics have dropped all of them since. docs/metrics.md says what each figure is.
 
     \b
     Example:
       canarec windows --last 4 --verify
     """
-    from pipelines.windows import newest, recompute
+    from pipelines.windows import levels_before, newest, recompute
 
     applied, cluster = home.load(), home.cluster(bootstrap_servers)
     cluster.check(timeout_s=5)
@@ -50,11 +50,13 @@ def windows(home: Home, bootstrap_servers: str, last: int, verify: bool, in_json
         table = Table(
             "window", "length", "variant", "model", *figures, "status", *(["again"] if verify else []), title=name
         )
-        for record in newest(cluster, applied, name, last)[-last:]:
+        records = newest(cluster, applied, name, last)[-last:]
+        levels = levels_before(cluster, applied, records) if verify else None
+        for record in records:
             outcome, differing = "", {}
             if verify:
                 try:
-                    differing = differences(record, recompute(cluster, applied, record))
+                    differing = differences(record, recompute(cluster, applied, record, levels))
                     outcome = DIFFERS if differing else EQUAL
                 except (CanarecError, KafkaException) as error:
                     outcome = f"{GONE}: {error}"

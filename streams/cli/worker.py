@@ -52,10 +52,11 @@ def worker(
     if scribe is not None:
         sys.exit(csv.run(home, bootstrap_servers))
     if windows is not None:
-        from pipelines.windows import Closing, newest
+        from pipelines.windows import Closing, newest, written_since
+        from streams.agents.windows import Topics
         from streams.agents.windows import run as write_windows
 
-        sys.exit(write_windows(home, bootstrap_servers, Closing, newest))
+        sys.exit(write_windows(home, bootstrap_servers, Closing, Topics(newest, written_since)))
     if child is not None:
         sys.exit(run(home, bootstrap_servers, child, metrics_port or 0, Turn(turn), metrics_host))
     sys.exit(supervise(home, bootstrap_servers, name, metrics_port, metrics_host, standby=standby))

@@ -9,20 +9,26 @@ import time
 from collections import Counter
 from contextlib import contextmanager, suppress
 
+import msgspec
 import pytest
 from confluent_kafka.admin import NewTopic
 
+from models.measures.feedback import CLOCKS_MS
+from models.measures.reports import FAIRNESS, LOOPS, Fairness, FeedbackLoop, Levels
+from models.measures.windows import Span
 from models.topics import TOPICS
+from models.wire import rfc3339
 from pipelines import windows
-from streams import scribe
+from streams import alerts, scribe
 from streams.cli import main
 from streams.clients import messages, whole
 from streams.home import Home
+from streams.tail import Followed, Tail
 from streams.worker import child_command
 
 PATIENCE_S = 60
 WINDOWS_S = 180  # its writer is the last to get the processor
-TOPICS_USED = (*windows.READ, windows.LOOPS, windows.FAIRNESS, "recommendation-quality")
+TOPICS_USED = (*windows.READ, LOOPS, FAIRNESS, "recommendation-quality")
 USERS = 30
 GROUPS = ("M", "F", None)
 
@@ -30,7 +36,7 @@ GROUPS = ("M", "F", None)
 class Windows:
     """Topics of one's own, a home, traffic, and the writers of windows."""
 
-    def __init__(self, servers, prefix, folder):
+    def __init__(self, servers, prefix, folder, **of_topics):
         self.home, self._servers = Home(folder), servers
         self.topics = {name: prefix + name for name in TOPICS_USED}
         folder.mkdir(exist_ok=True)
@@ -39,7 +45,8 @@ class Windows:
         self.cluster = self.home.cluster(servers)
         self.admin = self.cluster.admin()
         made = [
-            NewTopic(self.topics[n], min(2, TOPICS[n].partitions), config=TOPICS[n].settings()) for n in TOPICS_USED
+            NewTopic(self.topics[n], min(2, TOPICS[n].partitions), config=TOPICS[n].settings() | of_topics)
+            for n in TOPICS_USED
         ]
         for future in self.admin.create_topics(made).values():
             future.result(30)
@@ -135,7 +142,7 @@ class Windows:
         """Until every answer is in a window of each length."""
         total = 2 * len(self.answers)
         return self.wait(
-            lambda: sum(r["requests"] for r in self.records(windows.LOOPS)) >= total and self.records(windows.LOOPS),
+            lambda: sum(r["requests"] for r in self.records(LOOPS)) >= total and self.records(LOOPS),
             f"windows with {total} requests",
         )
 
@@ -156,12 +163,16 @@ def made(kafka, unique, tmp_path):
 
 def check(made):
     """Each record once, equal to its recomputation; all answers in the windows of each length; quality once for each feedback."""
-    loops, fairness = made.records(windows.LOOPS), made.records(windows.FAIRNESS)
+    loops, fairness = made.records(LOOPS), made.records(FAIRNESS)
+    levels = Levels()
+    for record in loops:
+        levels.add(msgspec.convert(record, FeedbackLoop))
     for records in (loops, fairness):
         times = Counter((r["window_s"], r["window_start"], r["variant"]) for r in records)
         assert set(times.values()) == {1}
         for record in records:
-            assert windows.recompute(made.cluster, made.applied, record) == record
+            assert windows.recompute(made.cluster, made.applied, record, levels) == record
+    assert any(r["reference"] for r in loops)
     for length in (1, 3):
         mine = [r for r in loops if r["window_s"] == length]
         assert sum(r["requests"] for r in mine) == len(made.answers)
@@ -201,7 +212,7 @@ def test_each_window_is_written_once_and_can_be_computed_again_through_kills(mad
     made.begin()
     made.begin(1)  # which stands by
     with traffic(made, rng):
-        made.wait(lambda: made.records(windows.LOOPS), "the first window")
+        made.wait(lambda: made.records(LOOPS), "the first window")
         for _ in range(4):
             until = time.monotonic() + rng.uniform(0.3, 2.5)
             while time.monotonic() < until:
@@ -222,12 +233,12 @@ def test_a_writer_that_wakes_up_after_its_turn_writes_nothing_twice(made):
     made.publish_world(popularity=3.0)
     first = made.begin()
     with traffic(made, rng):
-        made.wait(lambda: made.records(windows.LOOPS), "the first window")
+        made.wait(lambda: made.records(LOOPS), "the first window")
         made.begin(1)
         os.kill(first.process.pid, signal.SIGSTOP)
         try:
-            written = len(made.records(windows.LOOPS))
-            made.wait(lambda: len(made.records(windows.LOOPS)) > written + 1, "windows of the other one")
+            written = len(made.records(LOOPS))
+            made.wait(lambda: len(made.records(LOOPS)) > written + 1, "windows of the other one")
         finally:
             os.kill(first.process.pid, signal.SIGCONT)
         time.sleep(1)
@@ -288,11 +299,11 @@ def test_the_command_computes_each_window_again_and_tells_of_one_that_differs(ma
     made.publish_world()
     made.begin()
     with traffic(made, random.Random(9)):
-        made.wait(lambda: len(made.records(windows.FAIRNESS)) >= 4, "four windows")
+        made.wait(lambda: len(made.records(FAIRNESS)) >= 4, "four windows")
     assert verify(made) == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith(" equal")
-    newest = made.records(windows.LOOPS)[-1]
-    made.publish(windows.LOOPS, newest | {"requests": newest["requests"] + 1})
+    newest = made.records(LOOPS)[-1]
+    made.publish(LOOPS, newest | {"requests": newest["requests"] + 1})
     made.producer.flush(30)
     assert verify(made, "--json") == 1
     said = capsys.readouterr()
@@ -301,3 +312,109 @@ def test_the_command_computes_each_window_again_and_tells_of_one_that_differs(ma
         {"requests": [newest["requests"] + 1, newest["requests"]]}
     ]
     assert "1 of " in said.err
+
+
+def test_a_reference_is_computed_again_from_the_windows_before_and_not_believed(made, capsys):
+    made.publish_world()
+    made.begin()
+    with traffic(made, random.Random(10)):
+        made.wait(lambda: [r for r in made.records(LOOPS) if r["reference"]], "a reference")
+    made.wait_for_all()
+    record = next(r for r in made.records(LOOPS) if r["reference"])
+    forged = record["reference"] | {"ctr": record["reference"]["ctr"] + 0.25}
+    made.publish(LOOPS, record | {"reference": forged})
+    made.producer.flush(30)
+    assert verify(made, "--json", "--last", "100") == 1
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    differing = [t["differing"] for t in told if t["computed_again"] == "differs"]
+    assert [one["reference"] for one in differing] == [[forged, record["reference"]]]
+
+
+def test_watches_of_an_old_log_that_is_imported_follow_no_answer_of_now(made):
+    """Each user watches a movie of their list after the answer: by the event's own time now, a clock's error ago, or long ago."""
+    made.publish_world()
+    ago_s = {"u0": 0, "u1": CLOCKS_MS / 1_000 - 20, "u2": 86_400, "u3": 5 * 365 * 86_400}
+    begun_ms = round(1_000 * time.time())
+    made.answering.begin_transaction()
+    for user in ago_s:
+        record = {
+            "request_id": f"r-{user}", "user_id": user, "status": "ok", "recommendations": ["m1", "m2"], "scores": [1, 1],
+            "model_version": "v1", "variant": "stable", "latency_ms": 3,
+        }  # fmt: skip
+        made.answering.produce(made.topics["provenance"], json.dumps(record), user)
+    made.answering.commit_transaction(30)
+    for user, seconds in ago_s.items():
+        made.publish(
+            "watch-events", {"user_id": user, "movie_id": "m2", "minute": 5, "timestamp": time.time() - seconds}
+        )
+    made.producer.flush(30)
+    loop = follow(made, Span(3_600, begun_ms, 600_000, 0))
+    assert (loop.past_horizon, loop.hits) == (4, 2)
+
+
+def follow(made, span):
+    """The loop record of a window with answers of stable only, which may not have ended."""
+    closing = windows.Closing(made.cluster, made.applied)
+    made_of = made.wait(lambda: closing.made_of(span), "no open transaction")
+    (report,) = closing.reports(span, made_of, {})
+    return report.loop
+
+
+@pytest.fixture
+def stamped(kafka, unique, tmp_path):
+    """Topics whose messages bear the times that they are given."""
+    made = Windows(kafka, unique, tmp_path / "home", **{"message.timestamp.type": "CreateTime"})
+    yield made
+    made.stop()
+
+
+def test_answers_whose_stamps_go_back_are_in_one_window_each(stamped):
+    """As of a leader whose clock is behind the one before it. By its stamp alone r2 would be in no window: by offset it is in the second."""
+    begun_ms = round(time.time()) // 10 * 10_000 - 3_600_000
+    seconds = {"r0": 4, "r1": 11, "r2": 9, "r3": 19, "r4": 21, "r5": 12}
+    times = {request_id: begun_ms + 1_000 * second for request_id, second in seconds.items()}
+    stamped.answering.begin_transaction()
+    for request_id, at_ms in times.items():
+        record = {
+            "request_id": request_id, "user_id": "u1", "status": "ok", "recommendations": ["m1"], "scores": [1],
+            "model_version": "v1", "variant": "stable", "latency_ms": 3,
+        }  # fmt: skip
+        stamped.answering.produce(stamped.topics["provenance"], json.dumps(record), partition=0, timestamp=at_ms)
+    stamped.answering.commit_transaction(30)
+    for request_id, at_ms in times.items():
+        said = json.dumps({"request_id": request_id, "selected": "m1"})
+        stamped.producer.produce(stamped.topics["recommendation-feedback"], said, partition=0, timestamp=at_ms + 1)
+    stamped.producer.flush(30)
+    loops = [follow(stamped, Span(10, begun_ms + 10_000 * number, 10_000, 5_000)) for number in range(4)]
+    assert [loop.requests for loop in loops] == [1, 3, 2, 0]
+    assert [loop.selections for loop in loops] == [1, 3, 2, 0]
+    assert [loop.past_horizon for loop in loops] == [0, 1, 3, 2]
+    assert [None if loop.level is None else loop.level.ctr for loop in loops] == [None] * 4  # of one user: no error
+
+
+def test_an_alert_of_the_long_windows_is_found_behind_any_number_of_short_ones(made):
+    made.configure(windows_s=[1, 600], lateness_s=0.5)
+    applied, now_ms = made.home.load(), round(1_000 * time.time())
+    fields = {
+        "model_version": "v1", "variant": "stable", "groups": {}, "satisfaction_ratio": 0.7, "ci_low": 0.6, "ci_high": 0.8,
+        "thresholds": {}, "horizon_s": 1, "lateness_s": 0.5, "offsets": {}, "hit_offsets": {},
+    }  # fmt: skip
+
+    def publish(window_s, ended_ms, status):
+        start, end = (rfc3339(at_ms) for at_ms in (ended_ms - 1_000 * window_s, ended_ms))
+        record = {**fields, "window_s": window_s, "window_start": start, "window_end": end, "status": status}
+        msgspec.convert(record, Fairness)
+        made.publish(FAIRNESS, record)
+
+    publish(600, now_ms - 120_000, "alert")
+    for second in range(120):
+        publish(1, now_ms - 120_000 + 1_000 * second, "ok")
+    made.producer.flush(30)
+    assert [alert.window_s for alert in windows.standing_alerts(made.cluster, applied, now_ms)] == [600]
+    assert windows.standing_alerts(made.cluster, applied, now_ms + 3_600_000) == []
+    followed = {made.topics[name]: Followed(lambda found: found, lambda found: None) for name in (LOOPS, FAIRNESS)}
+    tail = Tail(made.cluster, followed, name="test", on_fatal=lambda: None)
+    try:
+        assert alerts.starts(tail, applied) == {(made.topics[LOOPS], 0): 0, (made.topics[FAIRNESS], 0): 0}
+    finally:
+        tail.stop()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from models.events import Feedback, Movie
 from models.measures.alerts import Level, Thresholds
-from models.measures.reports import MadeOf
+from models.measures.reports import Levels, MadeOf
 from models.measures.said import Said
 from models.measures.windows import Shelf, Shown, Span, Window
 from models.release.arms import Served
@@ -31,16 +31,17 @@ def said(request_id, selected=None, satisfaction=None):
     return Feedback(request_id, None, selected, satisfaction, None)
 
 
-def folded(answers, feedback=(), watches=(), groups=None, *, span=SPAN, shelf=SHELF, users_min=2, reference=None):
+def folded(answers, feedback=(), watches=(), groups=None, *, span=SPAN, shelf=SHELF, users_min=2, before=()):
     window = Window(span, shelf, groups or {})
     window.said(feedback)
+    window.chosen(feedback)
     window.watched(watches)
     window.answered(answers)
     window.followed(answers)
     thresholds = Thresholds(group_users_min=users_min)
     return {
         report.loop.variant: report
-        for report in window.records(NOTHING, thresholds, {"stable": reference, "canary": reference})
+        for report in window.records(NOTHING, thresholds, {"stable": before, "canary": before})
     }
 
 
@@ -82,6 +83,29 @@ def test_hit_rate_is_of_answers_whose_horizon_passes_in_the_window(answered_ms, 
     found = folded([shown("r", "u", answered_ms)], watches=[(watched_ms, "u", "b"), (watched_ms, "u", "c")])
     loops = [report.loop for report in found.values()]
     assert (sum(loop.past_horizon for loop in loops), sum(loop.hits for loop in loops)) == (past, hits)
+
+
+@pytest.mark.parametrize(
+    ("answered_ms", "chosen_ms", "ctr"),
+    [
+        (96_000, 96_000, 1.0),
+        (96_000, 99_999, 1.0),
+        (96_000, 100_000, 0.0),  # its horizon is over
+        (105_999, 109_998, 1.0),
+    ],
+)
+def test_a_level_is_of_answers_whose_horizon_passes_each_looked_at_for_the_whole_horizon(answered_ms, chosen_ms, ctr):
+    answers = [shown(f"r{n}", f"u{n}", answered_ms) for n in range(2)]
+    feedback = [(chosen_ms, said(f"r{n}", "a")) for n in range(2)]
+    later = [shown("later", "u9", 108_000)]  # in the window's own CTR only
+    level = folded(answers + later, [*feedback, (108_500, said("later", "a"))])["stable"].loop.level
+    assert (level.ctr, level.hit_rate, level.users) == (ctr, 0.0, 2)
+
+
+def test_of_several_selections_of_an_answer_the_earliest_decides_whether_it_was_in_time():
+    answers = [shown(f"r{n}", f"u{n}", 97_000) for n in range(2)]
+    feedback = [(at, said(f"r{n}", "a")) for n in range(2) for at in (105_000, 98_000, 106_000)]
+    assert folded(answers, feedback)["stable"].loop.level.ctr == 1.0
 
 
 def test_only_the_users_own_watch_of_a_listed_movie_is_a_hit():
@@ -169,9 +193,32 @@ def test_without_women_or_with_women_at_zero_there_is_no_ratio():
     assert fairly([0.5] * 5, [0.0] * 5).satisfaction_ratio is None
 
 
-def test_men_who_all_say_zero_are_an_alert():
-    found = fairly([0.0] * 5, [0.5] * 5)
-    assert (found.satisfaction_ratio, found.ci_low, found.ci_high, found.status) == (0.0, 0.0, 0.0, "alert")
+def test_men_who_all_say_zero_are_an_alert_where_women_are_surely_above_what_men_may_be():
+    found = fairly([0.0] * 100, [0.4, 0.6] * 50, users_min=100)
+    assert (found.satisfaction_ratio, found.ci_low, found.status) == (0.0, 0.0, "alert")
+    assert 0.06 < found.ci_high < 0.08
+    unsure = fairly([0.0] * 100, [0.0] * 99 + [0.5], users_min=100)
+    assert (unsure.satisfaction_ratio, unsure.ci_high, unsure.status) == (0.0, None, "ok")
+
+
+def test_women_who_all_say_zero_are_one_too_though_there_is_no_ratio():
+    found = fairly([0.4, 0.6] * 50, [0.0] * 100, users_min=100)
+    assert (found.satisfaction_ratio, found.ci_low, found.ci_high, found.status) == (None, None, None, "alert")
+    assert fairly([0.4, 0.6] * 50, [0.0] * 99, users_min=100).status == "insufficient_data"
+
+
+@pytest.mark.parametrize("men", [[0.0] * 100, [0.0] * 99 + [1.0]], ids=["all zero", "all but one"])
+def test_women_who_all_say_zero_are_none_where_men_may_be_no_better(men):
+    assert fairly(men, [0.0] * 100, users_min=100).status == "ok"
+
+
+def test_a_hundred_users_of_whom_fewer_say_anything_are_no_finding():
+    answers = [shown(f"r{n}", f"u{n}", 100_000) for n in range(240)]
+    feedback = [(100_500, said(f"r{n}", None, 0.1 if n % 2 else 0.9)) for n in range(60)]
+    groups = {f"u{n}": "FM"[n % 2] for n in range(240)}
+    found = folded(answers, feedback, groups=groups, users_min=100)["stable"].fairness
+    assert (found.groups["M"].users, found.groups["M"].reporting_users) == (120, 30)
+    assert found.status == "insufficient_data"
 
 
 def test_users_are_clusters_not_their_answers():
@@ -186,17 +233,55 @@ def test_users_are_clusters_not_their_answers():
 
 def test_a_fall_of_ctr_and_hit_rate_together_is_an_alert():
     answers = [shown(f"r{n}", f"u{n}", 100_000 + n) for n in range(400)]
-    feedback = [(105_000, said(f"r{n}", "a")) for n in range(40)]
+    feedback = [(103_000, said(f"r{n}", "a")) for n in range(40)]
     watches = [(101_000, f"u{n}", "a") for n in range(20)]
-    before = Level(0.3, 0.01, 0.2, 0.01, 5_000, 12)
-    assert folded(answers, feedback, watches, reference=before)["stable"].loop.status == "alert"
-    assert (
-        folded(answers, feedback * 1, [(101_000, f"u{n}", "a") for n in range(80)], reference=before)[
-            "stable"
-        ].loop.status
-        == "ok"
-    )
+    before = [Level(0.3, 0.01, 0.2, 0.01, 5_000, 12)]
+    assert folded(answers, feedback, watches, before=before)["stable"].loop.status == "alert"
+    more = [(101_000, f"u{n}", "a") for n in range(80)]
+    assert folded(answers, feedback, more, before=before)["stable"].loop.status == "ok"
     assert folded(answers, feedback, watches)["stable"].loop.status == "insufficient_data"
+
+
+def following(start_ms, window_s, horizon_ms, *, fell_ms, users=400, windows=12):
+    """The loop record of each window from `start_ms` on, each compared with those before: people choose 60 % and watch 40 % of what they are
+    shown, and of what is shown from `fell_ms` on half of that."""
+    levels, length_ms = Levels(), 1_000 * window_s
+    while True:
+        span = Span(window_s, start_ms, horizon_ms, 1_000)
+        shown_ms = {start_ms + length_ms // 2, span.answers_from_ms + length_ms // 2}
+        answers, feedback, watches = [], [], []
+        for at_ms in shown_ms:
+            part = 1 if at_ms < fell_ms else 2
+            answers += [shown(f"r{at_ms}-{n}", f"u{n}", at_ms) for n in range(users)]
+            feedback += [(at_ms + 5, said(f"r{at_ms}-{n}", "a")) for n in range(users) if n % 10 * part < 6]
+            watches += [(at_ms + 9, f"u{n}", "a") for n in range(users) if n % 10 * part < 4]
+        before = levels.before(window_s, "stable", start_ms, windows)
+        loop = folded(answers, feedback, watches, span=span, users_min=100, before=before)["stable"].loop
+        yield loop
+        levels.add(loop)
+        start_ms += length_ms
+
+
+@pytest.mark.parametrize("horizon_s", [30, 200], ids=["three windows", "longer than all windows of the reference"])
+def test_a_sudden_fall_is_seen_one_horizon_later_however_long_the_horizon(horizon_s):
+    fell_ms = 1_000_000
+    found = following(800_000, 10, 1_000 * horizon_s, fell_ms=fell_ms)
+    by_start = {800_000 + 10_000 * k: loop for k, loop in zip(range(45), found, strict=False)}
+    alerts = [start_ms for start_ms, loop in by_start.items() if loop.status == "alert"]
+    assert alerts[0] == fell_ms + 1_000 * horizon_s
+    assert by_start[fell_ms].ctr == by_start[alerts[0]].level.ctr == 0.3
+
+
+def test_a_candidate_is_compared_with_windows_of_its_own_version_and_stable_with_all():
+    def of(variant, version, n, before=()):
+        answers = [shown(f"r{k}", f"u{k}", 97_000, variant=variant, version=version) for k in range(200)]
+        return folded(answers, [(98_000, said(f"r{k}", "a")) for k in range(n)], before=before)[variant].loop
+
+    before = [of("canary", "v2", 90).level, of("canary", "v3", 40).level]
+    assert of("canary", "v3", 40, before).reference == before[1]
+    assert of("canary", "v4", 40, before).reference is None
+    assert of("stable", "v4", 40, before).reference.windows == 2
+    assert of("stable", "v4", 40, before).reference.model_version is None
 
 
 users = st.sampled_from(["u1", "u2", "u3", "u4"])
@@ -221,6 +306,7 @@ def test_the_order_and_the_portions_do_not_matter(answers, feedback, watches, rn
         rng.shuffle(some)
     window = Window(SPAN, SHELF, groups)
     window.said(heard)
+    window.chosen(heard)
     window.watched(watches)
     for begin in range(0, len(told), portion):
         window.answered(told[begin : begin + portion])
