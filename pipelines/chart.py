@@ -144,7 +144,7 @@ def dot_chart(
     apart = font if any(mark.low is not None for mark in marks) else 0  # dots alone can share a line
     tall = 2.0 * font + apart * (len(names) - 0.5)  # of a row
     shape = Shape(PAGE.width, int(tall * len(rows)) + font * 6, font)
-    wide = min(0.45 * shape.width, 0.62 * font * max((len(label) for label, _ in rows), default=0) + font)
+    wide = min(0.45 * shape.width, 0.62 * font * max((len(label) for label, _ in rows), default=0) + 1.4 * font)
     drawing = _Drawing(title, about, shape, names if len(names) > 1 else (), x_label=x_label, left=wide)
     span = (high - low) or 1.0
     for value in steps:
@@ -153,7 +153,7 @@ def dot_chart(
         drawing.below(at, x(value))
     for place, (label, some) in enumerate(rows):
         middle = drawing.top + tall * (place + 0.5)
-        drawing.text(drawing.left - font / 2, middle + font / 3, _shortened(label, wide, font), "end")
+        drawing.text(drawing.left - 0.9 * font, middle + font / 3, _shortened(label, wide, font), "end")
         for number, mark in enumerate(some):
             if mark is None:
                 continue

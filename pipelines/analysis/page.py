@@ -313,9 +313,10 @@ def _comparison(found: Figures) -> str:
 
 
 def _about(figures: Figures) -> str:
-    source = escape(figures["popularity_source"])
+    source, none = escape(figures["popularity_source"]), "none: "
     stable, unknown = figures["popularity_from_before"], figures["window"]["of_movies_not_in_the_catalogue"]
-    lines = [f"Popularity is from: {source}."]
+    known = f"Popularity is from: {source}."
+    lines = [f"Popularity is not known: {source.removeprefix(none)}." if source.startswith(none) else known]
     if stable["correlation"] is not None:
         lines.append(
             f"Pearson's r between the newest {percent(stable['share'])} of the interactions and those before them, by movie: "

@@ -72,6 +72,15 @@ def test_an_interval_goes_through_its_dot():
     assert line.get("y1") == dot.get("cy")
 
 
+def test_a_dot_at_zero_keeps_away_from_its_label():
+    found = drawn(dot_chart("t", None, ["x"], [("Documentary", [Mark(0)]), ("Drama", [Mark(1)])]))
+    dot, label = (
+        found.find(f"{SVG}circle"),
+        next(text for text in found.iter(f"{SVG}text") if text.text == "Documentary"),
+    )
+    assert float(label.get("x")) < float(dot.get("cx")) - 2 * float(dot.get("r"))
+
+
 def test_a_figure_that_there_is_not_has_no_dot():
     found = drawn(dot_chart("t", None, ["x"], [("a", [None])]))
     assert found.find(f"{SVG}circle") is None

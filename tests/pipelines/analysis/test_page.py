@@ -81,6 +81,13 @@ def test_the_page_asks_nobody_and_runs_nothing(figures):
     assert set(re.findall(r"https?://[^\"<\s]+", text)) == {"http://www.w3.org/2000/svg"}
 
 
+def test_where_popularity_is_from_is_a_sentence_also_where_it_is_from_nowhere(figures):
+    assert "<p>Popularity is not known: the catalogue has no popularity, and nothing is before the window.</p>" in page(
+        figures
+    )
+    assert "<p>Popularity is from: catalogue.</p>" in page({**figures, "popularity_source": "catalogue"})
+
+
 def test_the_page_has_a_language_a_title_and_a_width_for_phones(sound):
     assert sound.all("html")[0][1]["lang"] == "en"
     assert len(sound.all("title")) == 1 + len(sound.all("svg"))
