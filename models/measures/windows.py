@@ -218,9 +218,8 @@ class Window:
         hit_rate = clusters.share((user.hits, user.past) for user in cells)
         past_ctr = clusters.share((user.past_selected, user.past) for user in cells)
         level = alerts.level(past_ctr, hit_rate, arm.newest_past[3] or None)
-        if (
-            variant == "canary"
-        ):  # another candidate is another thing; what stable's people saw before made what they see now
+        # another candidate is another thing; what stable showed before, whichever version, made what it shows now
+        if variant == "canary":
             before = [one for one in before if level is not None and one.model_version == level.model_version]
         reference = alerts.reference(before)
         shown = sum(user.shown for user in cells)
