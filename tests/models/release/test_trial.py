@@ -124,6 +124,14 @@ def test_a_user_is_entered_with_what_they_did_and_the_group_they_said():
     }
 
 
+def test_a_watch_of_an_old_log_is_no_hit_when_it_comes():
+    found, at_ms = trial(), 1_700_000_000_000
+    found.answered(at_ms, answer("u", "canary"))
+    found.watched(at_ms + 5, Watch("u", "heat", 90, at_ms - 86_400_000))
+    found.reach(at_ms + HORIZON_MS + tick_ms(HORIZON_MS))
+    assert evidence(found).canary_arm.moments("hit_rate") == Moments().with_value(0.0)
+
+
 def test_a_watch_of_somebody_who_was_answered_nothing_is_forgotten_at_once():
     found = trial()
     found.answered(1, answer("u"))
