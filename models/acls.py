@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from models.config import Applied
+from models.erasure import CUT, GROUPS, HELD
 from models.errors import UsageError
 from models.topics import TOPICS
 
-Operation = Literal["describe", "read", "write", "create", "describe_configs"]
+Operation = Literal["describe", "read", "write", "create", "delete", "describe_configs"]
 Resource = Literal["topic", "group", "transactional_id"]
 
 ALL = tuple(TOPICS)
@@ -44,7 +45,9 @@ class Part:
     sees: tuple[str, ...] = ()  # describe: that they are there
     makes: tuple[str, ...] = ()
     looks_at: tuple[str, ...] = ()  # their settings
+    cuts: tuple[str, ...] = ()  # deletes records; Kafka has no other right for it than that of deleting the topic
     groups: tuple[str, ...] = ()  # consumer groups behind `group_prefix`; with * at the end: that begin so
+    watches: tuple[str, ...] = ()  # groups behind it: how far they have read
     transactions: tuple[str, ...] = ()  # transactional ids behind it that begin so
     own_groups: bool = False  # groups that begin with the principal's name
 
@@ -54,6 +57,7 @@ class Part:
         yield from ((name, "write") for name in self.writes)
         yield from ((name, "create") for name in self.makes)
         yield from ((name, "describe_configs") for name in self.looks_at)
+        yield from ((name, "delete") for name in self.cuts)
         yield from ((name, "describe") for name in self.sees if name not in (*self.reads, *self.writes))
 
 
@@ -77,7 +81,7 @@ PARTS: dict[str, Part] = {
             writes=(*_EVENTS, *_ANSWERS, *_WINDOWS, "canary-events"),
             sees=ALL,
             looks_at=(*_ANSWERS, *_WINDOWS),
-            groups=("requests", "events", "movielog", "windows"),
+            groups=GROUPS,
             transactions=("requests-", "events-", "movielog-", "windows-"),
         ),
         Part(
@@ -115,6 +119,14 @@ PARTS: dict[str, Part] = {
             "a person who publishes again what was refused: `canarec dead-letters`",
             reads=("dead-letters", *IN),
             writes=IN,
+        ),
+        Part(
+            "eraser",
+            "a person who removes a user: `canarec erase`; could delete what it cuts",
+            reads=(*HELD, "movie-catalog"),
+            writes=("user-profiles", "retraining-events"),
+            cuts=CUT,
+            watches=GROUPS,
         ),
         Part(
             "importer",
@@ -171,5 +183,6 @@ def grants(name: str, applied: Applied, principal: str) -> list[Grant]:
     elif part.reads:
         found.append(Grant("group", applied.group(_READERS_GROUP), False, "describe"))
     found += [Grant("group", applied.group(each.rstrip("*")), each.endswith("*"), "read") for each in part.groups]
+    found += [Grant("group", applied.group(each), False, "describe") for each in part.watches]
     found += [Grant("transactional_id", applied.group(each), True, "write") for each in part.transactions]
     return list(dict.fromkeys(found))

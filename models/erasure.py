@@ -10,9 +10,18 @@ from typing import Any, Literal
 
 import msgspec
 
+from models.topics import TOPICS
+
 HEADER = "canarec-erased"  # of the tombstone: running workers forget the user's history, too
 PROFILES = "user-profiles"
 TRAINED_ON = ("watch-events", "rating-events", PROFILES)
+# Topics that hold users' ids. The catalogue, windows, verdicts and hashes of ids hold nobody's.
+HELD = (
+    *("movielog", "watch-events", "rating-events", PROFILES, "recommendation-requests", "recommendation-feedback"),
+    *("recommendations", "provenance", "recommendation-quality", "dead-letters"),
+)
+CUT = tuple(name for name in HELD if not TOPICS[name].compacted)
+GROUPS = ("requests", "events", "movielog", "windows")  # who reads topics by committed offsets
 
 
 def user_digest(user_id: str) -> str:

@@ -19,24 +19,16 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaExcep
 from models import wire
 from models.config import Applied
 from models.dead_letters import payload
-from models.erasure import HEADER, PROFILES, TRAINED_ON, trained_on
+from models.erasure import CUT, GROUPS, HEADER, HELD, PROFILES, TRAINED_ON, trained_on
 from models.errors import BadArtifact, BadMessage, CanarecError
 from models.recommenders import store
-from models.topics import TOPICS
 from pipelines import archive as archives
 from pipelines import columns, parquet, tiles, versions
 from pipelines.places import Places
 from streams.clients import Cluster, messages, whole
 from streams.messages import offset, partition, topic
 
-# Topics that hold users' ids. The catalogue, windows, verdicts and hashes of ids hold nobody's.
-HELD = (
-    *("movielog", "watch-events", "rating-events", PROFILES, "recommendation-requests", "recommendation-feedback"),
-    *("recommendations", "provenance", "recommendation-quality", "dead-letters"),
-)
-CUT = tuple(name for name in HELD if not TOPICS[name].compacted)
 ASKED = ("recommendation-requests", "recommendations", "provenance")  # they name a user and a request
-GROUPS = ("requests", "events", "movielog", "windows")  # who reads topics by committed offsets
 AT_ONCE = 2_000
 
 Place = tuple[str, int]  # topic of the contract, partition

@@ -22,6 +22,15 @@ def known(artifacts: Path) -> Erased:
     return Erased.of(kept(artifacts))
 
 
+def marked(artifacts: Path) -> dict[str, bool]:
+    """The versions that were trained on the data of a user who is erased; True where nothing was trained since."""
+    found: dict[str, bool] = {}
+    for erasure in kept(artifacts):
+        for version in erasure.models:
+            found[version] = found.get(version, False) or not erasure.retrained
+    return found
+
+
 def of_user(artifacts: Path, digest: str) -> Erasure | None:
     """The one of a user, or None."""
     path = where(artifacts, digest)

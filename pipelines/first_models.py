@@ -59,8 +59,9 @@ def ensure(
 
 
 def report(models: Path, versions: list[str]) -> str:
-    """The evaluation of stored versions, beside popularity, as a table."""
-    return table({version: dict(store.read_metadata(models, version).evaluation) for version in versions})
+    """The evaluation of stored versions that have one, beside popularity, as a table."""
+    found = {version: dict(store.read_metadata(models, version).evaluation) for version in versions}
+    return table({version: figures for version, figures in found.items() if figures})
 
 
 def collect(cluster: Cluster, applied: Applied) -> Dataset:

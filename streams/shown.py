@@ -1,6 +1,7 @@
 """Answers and models as a person reads them: tables, and in plain words why an answer is as it is. Asks nobody."""
 
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -88,12 +89,24 @@ def titled(movie_id: str, movies: Mapping[str, Movie]) -> str:
 
 
 def versions(
-    found: Mapping[str, Metadata | None], canary: Canary, remote: Sequence[str] = (), refused: Sequence[str] = ()
+    found: Mapping[str, Metadata | None],
+    canary: Canary,
+    remote: Sequence[str] = (),
+    refused: Sequence[str] = (),
+    erased: Mapping[str, bool] = MappingProxyType({}),
 ) -> RenderableType:
     """Model versions with their part in the split and NDCG@20 on held-out interactions, 95 % intervals in brackets.
 
-    None stands for a version whose metadata is damaged. remote: versions that the DVC remote has; refused: by a gate.
+    None stands for a version whose metadata is damaged. remote: versions that the DVC remote has; refused: by a gate; erased: trained on
+    the data of a user who is erased, True where a training is due for it.
     """
+
+    def noted(version: str, said: str) -> str:
+        if version not in erased:
+            return said
+        due = ": a training is due" if erased[version] else ""
+        return "\n".join(filter(None, (said, f"trained on an erased user's data{due}")))
+
     shown = Table()
     for column in ("version", "model", "serves"):
         shown.add_column(column, overflow="fold")
@@ -102,23 +115,24 @@ def versions(
     shown.add_column("created", no_wrap=True)
     for version in remote:
         if version not in found:
-            shown.add_row(escape(version), f"in the remote: `canarec models fetch {version}`")
+            shown.add_row(escape(version), f"in the remote: `canarec models fetch {version}`", noted(version, ""))
     for version, metadata in found.items():
         if metadata is None:
-            shown.add_row(escape(version), "damaged: `canarec models verify`", serves(version, canary, found))
+            said = "damaged: `canarec models verify`"
+            shown.add_row(escape(version), said, noted(version, serves(version, canary, found)))
             continue
         figures = metadata.evaluation
         shown.add_row(
             escape(version),
             escape(metadata.model_id),
-            serves(version, canary, found),
+            noted(version, serves(version, canary, found)),
             _interval(figures.get("model", {}).get("ndcg_at_20")),
             _interval(figures.get("popularity", {}).get("ndcg_at_20")),
             _interval(figures.get("ndcg_ratio"), digits=2),
             metadata.created_at[:16].replace("T", " "),
         )
     for version in refused:
-        shown.add_row(escape(version), "refused by the model gate: artifacts/rejected")
+        shown.add_row(escape(version), "refused by the model gate: artifacts/rejected", noted(version, ""))
     return shown
 
 

@@ -1,7 +1,7 @@
 """One real broker for all integration tests, and what keeps them apart in it.
 
 CANAREC_TEST_BOOTSTRAP     a running broker to use, to save the start while developing
-else a container           where a Docker engine answers and gives the image KAFKA_IMAGE (default: apache/kafka:4.3.1)
+else a container           where a Docker engine answers and gives the image KAFKA_IMAGE (default: apache/kafka:4.3.1; canarec's own will do)
 else the embedded one      canarec's own, on a free port, in a temporary folder
 The report's last lines say which it was.
 """
@@ -13,12 +13,13 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from streams.broker import Broker
+from streams.worker import free_port
 
 # The same examples in each run, and a busy machine is no failure.
 settings.register_profile("canarec", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -74,7 +75,7 @@ def _in_docker(stack: ExitStack) -> str:
     except DockerException as error:
         raise _NoContainer("no Docker engine answers") from error
     try:
-        _obtain(engine, KAFKA_IMAGE)
+        labels = _obtain(engine, KAFKA_IMAGE).labels
     except (DockerException, OSError) as error:  # OSError: requests', of a registry that does not answer
         raise _NoContainer(f"Docker cannot get {KAFKA_IMAGE}", error) from error
     try:
@@ -82,7 +83,8 @@ def _in_docker(stack: ExitStack) -> str:
     except (DockerException, OSError):
         # The helper that removes the containers of killed test runs. Without its image, only a clean end removes ours.
         testcontainers_config.ryuk_disabled = True
-    container = _container()
+    ours = labels.get("org.opencontainers.image.title") == "canarec"
+    container = _canarec_broker() if ours else _container()
     stack.callback(container.stop)
     try:
         return str(container.start(timeout=120).get_bootstrap_server())
@@ -90,13 +92,37 @@ def _in_docker(stack: ExitStack) -> str:
         raise _NoContainer(f"the container of {KAFKA_IMAGE} did not start", error) from error
 
 
-def _obtain(engine: Any, image: str) -> None:
+def _obtain(engine: Any, image: str) -> Any:
     from docker.errors import ImageNotFound
 
     try:
-        engine.images.get(image)
+        return engine.images.get(image)
     except ImageNotFound:
-        engine.images.pull(image)
+        return engine.images.pull(image)
+
+
+def _canarec_broker() -> Any:
+    """`canarec broker` of the image, on one port within and without: what it advertises is what it listens on."""
+    from testcontainers.core.container import DockerContainer
+    from testcontainers.core.wait_strategies import LogMessageWaitStrategy
+
+    class CanarecContainer(DockerContainer):
+        def __init__(self) -> None:
+            super().__init__(KAFKA_IMAGE)
+            self.port = free_port(0)
+            self.with_bind_ports(self.port, self.port)
+
+        def start(self, timeout: int = 120) -> Self:
+            host = self.get_container_host_ip()
+            self.with_command(["broker", "--host", "0.0.0.0", "--advertised-host", host, "--port", str(self.port)])
+            super().start()
+            LogMessageWaitStrategy("is ready on").with_startup_timeout(timeout).wait_until_ready(self)
+            return self
+
+        def get_bootstrap_server(self) -> str:
+            return f"{self.get_container_host_ip()}:{self.port}"
+
+    return CanarecContainer()
 
 
 def _container() -> Any:

@@ -9,6 +9,7 @@ import click
 from models.errors import BadArtifact, NoModel, UsageError
 from models.recommenders import store
 from models.recommenders.store import Metadata
+from pipelines import erasures
 from pipelines.places import Places
 from pipelines.versions import pushed
 from streams.cli.hints import complete
@@ -30,7 +31,7 @@ def models() -> None:
 @models.command("list")
 @home_option
 def list_(home: Home) -> None:
-    """The versions, at hand or in the remote, who serves or is next, and how good each was on held-out interactions.
+    """The versions, at hand or in the remote: who serves or is next, how good each was on held-out interactions, which know an erased user.
 
     \b
     Example:
@@ -47,7 +48,7 @@ def list_(home: Home) -> None:
     if not found and not remote:
         click.echo(complete(_none_in(home), click.get_current_context().obj or {}))
         return
-    console().print(versions(found, home.load().config.canary, remote, refused))
+    console().print(versions(found, home.load().config.canary, remote, refused, erasures.marked(home.artifacts)))
 
 
 @models.command()

@@ -485,7 +485,7 @@ def allowed() -> str:
         "each. On one machine with one principal, as `canarec up` runs, it is all of them together. `canarec topics acls PART` prints this as lines of "
         "`kafka-acls.sh`, or adds it with `--apply`; topics and groups go by the names of [config.json](configuration.md). How it is used: "
         "[security.md](security.md#kafka).\n",
-        "R, read; W, write; D, describe, which R and W include; C, create; S, DescribeConfigs: its settings.\n",
+        "R, read; W, write; D, describe, which R and W include; C, create; S, DescribeConfigs: its settings; X, delete, by which records are cut, too.\n",
         *(f"- **{part.name}**: {part.about}" for part in acls.PARTS.values()),
         "",
         f"| topic | {' | '.join(acls.PARTS)} |",
@@ -512,11 +512,11 @@ def allowed() -> str:
 
 def _letters(part: acls.Part, topic: str) -> str:
     return "".join(
-        sorted((_LETTERS[operation] for name, operation in part.operations() if name == topic), key="RWDCS".index)
+        sorted((_LETTERS[operation] for name, operation in part.operations() if name == topic), key="RWDCSX".index)
     )
 
 
-_LETTERS = {"read": "R", "write": "W", "describe": "D", "create": "C", "describe_configs": "S"}
+_LETTERS = {"read": "R", "write": "W", "describe": "D", "create": "C", "describe_configs": "S", "delete": "X"}
 
 
 PAGES = {

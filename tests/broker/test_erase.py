@@ -190,6 +190,14 @@ def test_the_version_that_was_trained_on_the_user_is_marked(shop):
     assert report(shop)["models"] == ["v1"]
 
 
+def test_the_list_of_versions_shows_the_mark(shop, capsys):
+    assert run(shop, "models", "list") == 0
+    listed = capsys.readouterr().out
+    first, second = listed.index("v1"), listed.index("v2")
+    assert "erased" in listed[first:second]
+    assert "erased" not in listed[second:]
+
+
 def test_a_training_is_due(shop, capsys):
     assert run(shop, "retrain", "--if-due", "--dry-run") == 0
     assert re.match(r"due: \d+ users? of earlier data erased", capsys.readouterr().out)

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.erasure import Erasure, user_digest
 from models.recommenders import store
 from models.recommenders.als import Als
 from models.recommenders.base import Rows
 from models.recommenders.popular import counts
+from pipelines import erasures
 from streams.cli import main
 from streams.home import Home
 
@@ -72,6 +74,20 @@ def test_one_damaged_version_does_not_hide_the_others(home: Home, capsys: pytest
     shown = capsys.readouterr().out
     assert "stable, 90 %" in shown
     assert "damaged" in shown
+
+
+def test_a_version_that_was_trained_on_an_erased_user_is_marked_and_a_training_is_due_until_there_was_one(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    erasures.keep(home.artifacts, Erasure(user_digest("u1"), "2026-11-27T08:00:00.000Z", models=["v10"]))
+    marks = []
+    for _ in range(2):
+        assert canarec("models", "list", "--home", str(home.path)) == 0
+        listed = capsys.readouterr().out
+        assert "erased" not in listed[: listed.index("v10")]
+        marks.append(listed[listed.index("v10") :].replace("│", "").split())
+        erasures.settle(home.artifacts)
+    assert [("erased" in mark, "due" in mark) for mark in marks] == [(True, True), (True, False)]
 
 
 def test_an_empty_list_is_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
