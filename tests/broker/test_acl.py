@@ -34,7 +34,7 @@ from streams.cli import main
 from streams.clients import Cluster, NotLetIn
 from streams.data_folder import NODE_ID
 from streams.worker import child_command, free_port
-from tests.broker.conftest import Installation
+from tests.broker.conftest import KNOWN_MOVIES, Installation
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -44,7 +44,7 @@ SETTINGS = {
     "training": {"recipes": {"als": ALS}, "versions": {"v1": ALS}, "next": "als"},
     "metrics": {"windows_s": [1, 3], "horizon_s": 1, "lateness_s": 0.5},
 }
-GONE = "u0"  # who asked, told what became of it, and is erased
+GONE = "7"  # who is known to both services, asks, tells what became of it, and is erased
 LINES = (
     f"2022-11-14T12:23:12,{GONE},GET /data/m/m000/16.mpg",
     f"2022-11-14T12:23:13,{GONE},GET /rate/m001=3",
@@ -246,6 +246,8 @@ def at_work(fortress, tmp_path_factory):
     fortress.history = publish_history(importer, shop.applied, 7, n_users=10, n_movies=30)
     shop.producer = fortress.cluster("publisher").producer(linger_ms=2)
     shop.publish_world()
+    for movie in KNOWN_MOVIES[:8]:
+        shop.see(GONE, movie)
     shop.publish("movielog", LINES[0].encode())
     for name in acls.PARTS["publisher"].writes:
         shop.publish(name, DEAD, GONE)  # compacted topics take none without a key
@@ -257,7 +259,7 @@ def at_work(fortress, tmp_path_factory):
 
     worker = fortress.start_worker()
     shop.producer = fortress.cluster("requester").producer(linger_ms=2)
-    fortress.asked = [shop.request(f"u{user}") for user in range(20)]
+    fortress.asked = [shop.request(user) for user in (GONE, *(f"u{number}" for number in range(1, 20)))]
     shop.publish("recommendation-feedback", {"request_id": fortress.asked[0], "selected": None, "satisfaction": 0.5})
     shop.publish("recommendation-requests", DEAD)
     shop.publish("recommendation-feedback", DEAD)
@@ -278,7 +280,7 @@ def at_work(fortress, tmp_path_factory):
         fortress.does("dead-letters", "dead-letters replay --all")
         fortress.does("dead-letters", "dead-letters replay --all --dry-run")  # looks for what was published again
         shop.wait(lambda: shop.committed("fairness-metrics") or None, "a window")
-        trainings = ("scheduler --once", "retrain --if-due", "retrain")  # one at a time
+        trainings = ("scheduler --once", "retrain --if-due --dry-run", "retrain")  # one at a time
         apart.append(pool.submit(lambda: [fortress.does("scheduler", words) for words in trainings]))
         fortress.pages = asked_over_http(fortress)
         request_id = fortress.asked[0]

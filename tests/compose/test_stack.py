@@ -100,7 +100,7 @@ class Engine:
         if shutil.which("debootstrap") is None or os.geteuid() != 0:
             pytest.skip("the engine gets no Python image, and there is no debootstrap to make one")
         root = self.folder / "base"
-        packages = "--include=python3.11,python3.11-venv,ca-certificates,wget"
+        packages = "--include=python3.11,python3.11-venv,python3-distutils,ca-certificates,wget"
         self.run("debootstrap", "--variant=minbase", packages, "bookworm", root)
         if os.path.exists(CERTIFICATES):  # this machine's, where a proxy has one of its own
             shutil.copy(CERTIFICATES, f"{root}{CERTIFICATES}")
