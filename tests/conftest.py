@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -103,26 +103,21 @@ def _obtain(engine: Any, image: str) -> Any:
 
 def _canarec_broker() -> Any:
     """`canarec broker` of the image, on one port within and without: what it advertises is what it listens on."""
-    from testcontainers.core.container import DockerContainer
-    from testcontainers.core.wait_strategies import LogMessageWaitStrategy
+    from testcontainers.community.kafka import KafkaContainer
 
-    class CanarecContainer(DockerContainer):
-        def __init__(self) -> None:
-            super().__init__(KAFKA_IMAGE)
-            self.port = free_port(0)
+    class CanarecContainer(KafkaContainer):
+        def configure(self) -> None:
             self.with_bind_ports(self.port, self.port)
+            self.with_kwargs(
+                entrypoint="env"
+            )  # in the place of `canarec`: it starts with a shell that waits for the script
+            self.wait_for = re.compile(".*is ready on.*")
 
-        def start(self, timeout: int = 120) -> Self:
-            host = self.get_container_host_ip()
-            self.with_command(["broker", "--host", "0.0.0.0", "--advertised-host", host, "--port", str(self.port)])
-            super().start()
-            LogMessageWaitStrategy("is ready on").with_startup_timeout(timeout).wait_until_ready(self)
-            return self
+        def tc_start(self) -> None:
+            words = f"--host 0.0.0.0 --port {self.port} --advertised-host {self.get_container_host_ip()}"
+            self.create_file(f"exec canarec broker {words}\n".encode(), KafkaContainer.TC_START_SCRIPT)
 
-        def get_bootstrap_server(self) -> str:
-            return f"{self.get_container_host_ip()}:{self.port}"
-
-    return CanarecContainer()
+    return CanarecContainer(KAFKA_IMAGE, port=free_port(0))
 
 
 def _container() -> Any:
