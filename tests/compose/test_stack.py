@@ -166,6 +166,11 @@ class Engine:
         with urllib.request.urlopen(request, timeout=20) as answer:
             return json.loads(answer.read() or b"null")
 
+    def answer(self, user, status):
+        """A list of this status, or None."""
+        given = self.get("API_PORT", f"/recommend/{user}?n=5")
+        return given if given["status"] == status else None
+
     def metric(self, query):
         found = self.get("PROMETHEUS_PORT", f"/api/v1/query?query={urllib.request.quote(query)}")["data"]["result"]
         return float(found[0]["value"][1]) if found else 0.0
@@ -223,7 +228,8 @@ def story(engine, pytestconfig):
         say("up:\n" + engine.compose("ps"))
         seen["user"] = engine.inside("worker", "id", "-u")
         seen["written"] = engine.inside("worker", "touch", "/opt/canarec/anything", check=False).returncode
-        seen["answer"] = wait(lambda: engine.get("API_PORT", "/recommend/1?n=5"), "a list")
+        # the simulator has just begun to tell what its users have watched
+        seen["answer"] = wait(lambda: engine.answer(1, "ok"), "a list of a model's")
         seen["scraped"] = wait(lambda: engine.metric("sum(canarec_requests_total) > 100"), "traffic")
 
         (victim,) = engine.ids("worker")
