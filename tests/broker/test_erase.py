@@ -191,7 +191,7 @@ def test_the_version_that_was_trained_on_the_user_is_marked(shop):
 
 
 def test_the_list_of_versions_shows_the_mark(shop, capsys):
-    assert run(shop, "models", "list") == 0
+    main(["models", "list", "--home", str(shop.home.path)])
     listed = capsys.readouterr().out
     first, second = listed.index("v1"), listed.index("v2")
     assert "erased" in listed[first:second]
