@@ -44,7 +44,7 @@ SETTINGS = {
     "training": {"recipes": {"als": ALS}, "versions": {"v1": ALS}, "next": "als"},
     "metrics": {"windows_s": [1, 3], "horizon_s": 1, "lateness_s": 0.5},
 }
-GONE = "7"  # who is known to both services, asks, tells what became of it, and is erased
+GONE = "4711"  # who is known to both services, asks, tells what became of it, and is erased
 LINES = (
     f"2022-11-14T12:23:12,{GONE},GET /data/m/m000/16.mpg",
     f"2022-11-14T12:23:13,{GONE},GET /rate/m001=3",
@@ -280,13 +280,14 @@ def at_work(fortress, tmp_path_factory):
         fortress.does("dead-letters", "dead-letters replay --all")
         fortress.does("dead-letters", "dead-letters replay --all --dry-run")  # looks for what was published again
         shop.wait(lambda: shop.committed("fairness-metrics") or None, "a window")
-        trainings = ("scheduler --once", "retrain --if-due --dry-run", "retrain")  # one at a time
+        fortress.does("operator", "analyze")  # archives, as trainings do: one at a time
+        trainings = ("scheduler --once", "retrain --if-due --dry-run", "retrain")
         apart.append(pool.submit(lambda: [fortress.does("scheduler", words) for words in trainings]))
         fortress.pages = asked_over_http(fortress)
         request_id = fortress.asked[0]
         for words in (
             *("recommend u1 --explain", "recommend nobody", "canary status", "canary set 60", "canary verify"),
-            *("doctor", "analyze", "windows --verify --last 1"),
+            *("doctor", "windows --verify --last 1"),
             *(f"provenance show {request_id} --explain", f"provenance replay {request_id}"),
         ):
             fortress.does("operator", words)
@@ -294,12 +295,12 @@ def at_work(fortress, tmp_path_factory):
             each.result()
     fortress.read = heard(fortress, "reader", acls.OUT, lambda found: all(found.values()))
     fortress.events = shop.everything("watch-events")
-    fortress.does("eraser", f"erase {GONE}")
     fortress.pages["/metrics"] = got(f"http://127.0.0.1:{worker.metrics_port}/metrics")
     fortress.stopped = processes.stop(worker, 20)
     again = fortress.start_worker()  # it reads how far its predecessor has told
     told = (principal("worker"), "TOPIC", shop.applied.topic("recommendation-quality"), "LITERAL", "READ")
     shop.wait(lambda: told in fortress.used(), "the second worker's windows")
+    fortress.does("eraser", f"erase {GONE}")
     processes.stop(again, 20)
     time.sleep(1)  # the log's last lines
     fortress.proof = SimpleNamespace(
