@@ -245,13 +245,7 @@ def at_work(fortress, tmp_path_factory):
     importer = fortress.cluster("importer")
     fortress.history = publish_history(importer, shop.applied, 7, n_users=10, n_movies=30)
     shop.producer = fortress.cluster("publisher").producer(linger_ms=2)
-    shop.publish_world()
-    for movie in KNOWN_MOVIES[:8]:
-        shop.see(GONE, movie)
-    shop.publish("movielog", LINES[0].encode())
-    for name in acls.PARTS["publisher"].writes:
-        shop.publish(name, DEAD, GONE)  # compacted topics take none without a key
-    shop.flush()
+    publish(shop)
     (folder / "movie.log").write_text("\n".join(LINES) + "\n")
     fortress.does("importer", f"import movielog {folder / 'movie.log'}")
     for name in ("movie-catalog", "user-profiles", "watch-events", "rating-events"):  # as one that was stopped goes on
@@ -308,6 +302,17 @@ def at_work(fortress, tmp_path_factory):
         denied={asked for who, asked, _ in fortress.audit() if " is Denied " in asked and who != NOBODY},
     )
     return fortress
+
+
+def publish(shop):
+    """What a service knows, and in each topic a message that is none."""
+    shop.publish_world()
+    for movie in KNOWN_MOVIES[:8]:
+        shop.see(GONE, movie)
+    shop.publish("movielog", LINES[0].encode())
+    for name in acls.PARTS["publisher"].writes:
+        shop.publish(name, DEAD, GONE)  # compacted topics take none without a key
+    shop.flush()
 
 
 def refusing(shop):
