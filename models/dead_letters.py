@@ -16,6 +16,7 @@ import msgspec
 from models.errors import BadMessage
 from models.events import DeadLetter, Source
 from models.topics import TOPICS
+from models.wire import UNREADABLE
 
 PREFIX = "__streams.errors."  # KIP-1034's
 ADDED = tuple(PREFIX + name for name in ("exception", "message", "topic", "partition", "offset"))
@@ -140,7 +141,7 @@ def refusal(letter: Letter, replays: int, limit: int, topics: Iterable[str], *, 
 def _record(value: bytes | None) -> DeadLetter:
     try:
         return _decode(value or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise BadMessage("not_json", f"no dead letter: {error}") from None
 
 

@@ -53,6 +53,10 @@ class Limits(msgspec.Struct, frozen=True):
 # -- in -------------------------------------------------------------------------------------------
 
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are not what they should be: all of it, or one message in a topic stops whoever reads it."""
+
+
 def watch(value: bytes | None, kafka_ms: int, limits: Limits) -> Watch:
     """A watch event. `kafka_ms` is the message's own time: an event more than a day ahead of it is refused."""
     fields = _object(value)

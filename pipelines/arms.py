@@ -16,6 +16,7 @@ from models.errors import BadMessage
 from models.events import Feedback
 from models.measures.feedback import watched_ms
 from models.release.arms import At, Seen, Served, Standing, arms, began
+from models.wire import UNREADABLE
 from streams.clients import Cluster, messages, partitions, watermarks, whole
 from streams.messages import Place, kafka_ms, place
 
@@ -171,5 +172,5 @@ def _decoded(message: Message, kind: type[Parsed]) -> Parsed | None:
     """What others write there is not ours to judge: None."""
     try:
         return msgspec.json.decode(message.value() or b"", type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None

@@ -21,7 +21,7 @@ from models.errors import BadArtifact, BadMessage
 from models.events import Rating, Watch
 from models.ids import Ids
 from models.recommenders.base import F64, I32, I64
-from models.wire import Limits
+from models.wire import UNREADABLE, Limits
 from pipelines import parquet, tiles
 from pipelines.past import is_anothers
 from streams.clients import Cluster, messages, watermarks
@@ -272,7 +272,7 @@ class _Reading:
     def _named(self, value: bytes | None) -> str | None:
         try:
             user = self._about(value or b"").user_id
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return None
         return str(user) if type(user) is int else user  # type: ignore[return-value]  # text, or None
 

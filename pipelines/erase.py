@@ -22,6 +22,7 @@ from models.dead_letters import payload
 from models.erasure import CUT, GROUPS, HEADER, HELD, PROFILES, TRAINED_ON, trained_on
 from models.errors import BadArtifact, BadMessage, CanarecError
 from models.recommenders import store
+from models.wire import UNREADABLE
 from pipelines import archive as archives
 from pipelines import columns, parquet, tiles, versions
 from pipelines.places import Places
@@ -127,7 +128,7 @@ def _about(value: bytes | None) -> tuple[str | None, str | None]:
         found = _decode(value or b"")
         ids = found.user_id, found.request_id
         return ids[0] if ids[0] is None else str(ids[0]), ids[1] if ids[1] is None else str(ids[1])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return wire.readable_user_id(value), wire.readable_request_id(value)
 
 

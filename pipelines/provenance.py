@@ -27,6 +27,7 @@ from models.config import Applied
 from models.errors import BadArtifact
 from models.provenance import PLACE, cell, record, text
 from models.row_index import RowIndex, index_name
+from models.wire import UNREADABLE
 from pipelines import provenance_csv
 from streams.clients import Cluster, messages, partitions, watermarks
 from streams.messages import offset, partition
@@ -243,7 +244,7 @@ _about = msgspec.json.Decoder(_About).decode
 def _named(value: bytes) -> str | None:
     try:
         return _about(value).request_id
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None  # what others write there is not ours to judge
 
 

@@ -18,6 +18,7 @@ from models.measures.prequential import Predicted
 from models.news import New
 from models.recommenders.base import Rows
 from models.recommenders.store import Model
+from models.wire import UNREADABLE
 from pipelines.past import WATCHES, Ranges, events_of, read
 from streams.clients import Cluster, messages, partitions, watermarks
 from streams.messages import kafka_ms
@@ -50,7 +51,7 @@ def live_hits(cluster: Cluster, applied: Applied, version: str, *, since_ms: int
         for message in some:
             try:
                 answer = msgspec.json.decode(message.value() or b"", type=_Answer)
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except UNREADABLE:
                 continue  # no answer of ours
             at_ms = kafka_ms(message)
             ours = (answer.status, answer.variant, answer.model_version) == ("ok", "stable", version)

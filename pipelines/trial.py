@@ -22,7 +22,7 @@ from models.release.chain import Chain
 from models.release.evidence import Evidence
 from models.release.story import Story
 from models.release.trial import Record, Trial
-from models.wire import Limits
+from models.wire import UNREADABLE, Limits
 from pipelines.times import Times
 from pipelines.windows import standing_alerts
 from streams.clients import Cluster, messages, partitions, watermarks
@@ -265,7 +265,7 @@ class _Reading:
 def _record(value: bytes | None) -> Record | None:
     try:
         record = msgspec.json.decode(value or b"", type=Record)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
     record.recommendations = [sys.intern(movie) for movie in record.recommendations]  # 20 of few, many times
     return record

@@ -36,6 +36,7 @@ from models.measures.reports import (
 from models.measures.said import Said
 from models.measures.windows import Shelf, Shown, Span, Window, group, has_popularity
 from models.release.arms import Served
+from models.wire import UNREADABLE
 from pipelines.times import Ends, Times
 from streams.clients import Cluster, messages, watermarks
 from streams.messages import Place, kafka_ms, offset, partition, topic
@@ -88,12 +89,7 @@ class Standing:
     def shelf(self, popularity_offsets: Offsets | None) -> Shelf:
         """The catalogue; with these events as its movies' popularity."""
         if popularity_offsets is not None:
-            for message in self._reading.messages(self._ahead(popularity_offsets)):
-                try:
-                    named = msgspec.json.decode(message.value() or b"", type=_Watched)
-                except (msgspec.DecodeError, UnicodeDecodeError):
-                    continue  # a dead letter of the worker
-                self._interactions[str(named.movie_id)] += 1
+            self._interactions.update(self._reading.interactions(self._ahead(popularity_offsets)))
             self._shelf = None
         self._shelf = self._shelf or Shelf(self.movies, None if popularity_offsets is None else self._interactions)
         return self._shelf
@@ -168,25 +164,29 @@ class _Reading:
                 continue
             yield watched_ms(watch.timestamp_ms, came_ms), watch.user_id, watch.movie_id
 
+    def interactions(self, ranges: Ranges) -> Iterator[str]:
+        """The movie of each watch and rating."""
+        ratings = self._applied.topic(RATINGS)
+        for message in self.messages(ranges):
+            parse = wire.rating if topic(message) == ratings else wire.watch
+            try:
+                yield parse(message.value(), kafka_ms(message), self._limits).movie_id
+            except BadMessage:
+                continue  # a dead letter of the worker: it has no effect
+
     def answers(self, ranges: Ranges, from_ms: int) -> Iterator[list[Shown]]:
         """Some at a time, in order within a partition."""
         some: list[Shown] = []
         for came_ms, message in self.stamped(ranges, from_ms):
             try:
                 served = msgspec.json.decode(message.value() or b"", type=Served)
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except UNREADABLE:
                 continue  # what others write there is not ours to judge
             some.append(Shown(came_ms, partition(message), offset(message), served))
             if len(some) >= AT_ONCE:
                 yield some
                 some = []
         yield some
-
-
-class _Watched(msgspec.Struct):
-    """Of a watch or a rating, what counts as popularity."""
-
-    movie_id: str | int
 
 
 def fold(reading: _Reading, of: Span, made_of: MadeOf, standing: Standing) -> Window:
@@ -375,7 +375,7 @@ def _records(cluster: Cluster, ranges: Ranges) -> list[dict[str, Any]]:
         for message in batch:
             try:
                 record = msgspec.json.decode(message.value() or b"")
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except UNREADABLE:
                 continue
             found.append((kafka_ms(message), topic(message), partition(message), offset(message), record))
     return [record for *_, record in sorted(found, key=lambda one: one[:4]) if isinstance(record, dict)]

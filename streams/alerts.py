@@ -10,6 +10,7 @@ from prometheus_client import Gauge
 
 from models.config import Applied
 from models.measures.reports import FAIRNESS, LOOPS, Fairness, FeedbackLoop, fresh_from, in_force
+from models.wire import UNREADABLE
 from streams import metrics
 from streams.messages import Place
 from streams.tail import Followed, Tail
@@ -39,7 +40,7 @@ def _parsed(messages: list[Message], kind: type[Record]) -> list[Record]:
     for message in messages:
         try:
             found.append(msgspec.json.decode(message.value() or b"", type=kind))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             continue  # what others write there is not ours to show
     return found
 

@@ -14,6 +14,7 @@ from models import wire
 from models.config import Applied
 from models.errors import BadMessage, CanarecError
 from models.events import Movie
+from models.wire import UNREADABLE
 from streams.clients import Cluster, high_watermarks, messages, whole
 
 
@@ -125,9 +126,7 @@ def _next(consumer: Consumer, request_id: str, until: float) -> tuple[str, bytes
                 raise KafkaException(error)
             continue
         value = message.value() or b""
-        with contextlib.suppress(
-            msgspec.DecodeError, UnicodeDecodeError
-        ):  # what others write there is not ours to judge
+        with contextlib.suppress(*UNREADABLE):  # what others write there is not ours to judge
             if msgspec.json.decode(value, type=_About).request_id == request_id:
                 return str(message.topic()), value
     raise TimeoutError

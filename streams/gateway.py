@@ -17,6 +17,7 @@ from models import wire
 from models.config import Applied
 from models.errors import CanarecError
 from models.events import Request
+from models.wire import UNREADABLE
 from streams.ask import NoAnswer
 from streams.clients import Cluster, high_watermarks, partitions
 
@@ -176,7 +177,7 @@ class Gateway:
             value = message.value() or b""
             try:
                 request_id = _about(value).request_id
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            except UNREADABLE:
                 continue  # what others write there is not ours to judge
             if request_id in self._waiting:
                 found.append((str(request_id), value))

@@ -16,7 +16,7 @@ from models.errors import BadMessage
 from models.events import Feedback, Movie, Profile, Watch
 from models.live import FOLLOWED, HISTORIES, MOST_OF_HISTORY, STREAMS, TABLES, Answered, Live, Parity
 from models.measures.reports import FAIRNESS
-from models.wire import Limits
+from models.wire import UNREADABLE, Limits
 from streams.clients import Cluster, watermarks
 from streams.messages import Place, kafka_ms, offset, partition
 from streams.shown import in_words
@@ -126,7 +126,7 @@ class Followers:
             found = []
             for message in messages:
                 # what others write there is not ours to judge, and what is refused is a dead letter of the worker
-                with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadMessage):
+                with contextlib.suppress(*UNREADABLE, BadMessage):
                     at = (kafka_ms(message), rank, partition(message), offset(message))
                     found.append((at, parse(message)))
             return found

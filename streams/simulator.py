@@ -35,6 +35,7 @@ from models.viewer import (
     person,
     who_asks,
 )
+from models.wire import UNREADABLE
 from streams.clients import Cluster, high_watermarks
 from streams.crowd import MOST_USERS, Crowd
 
@@ -217,7 +218,7 @@ class Simulation:
                 continue
             try:
                 answer = msgspec.json.decode(message.value() or b"", type=_Answered)
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except UNREADABLE:
                 continue  # no answer of ours
             asked = self._waiting.pop(answer.request_id, None)
             if asked is not None:

@@ -40,6 +40,7 @@ from models.measures.reports import (
     at_ms,
 )
 from models.measures.windows import VARIANTS, Span
+from models.wire import UNREADABLE
 from streams.clients import Cluster
 from streams.clock import BrokerClock
 from streams.committed import committed, committed_before
@@ -114,7 +115,7 @@ class Progress:
         """The inverse; what is further already stays."""
         try:
             found = msgspec.json.decode(note or "{}", type=_Note)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return
         self.told[place] = max(self.told.get(place, 0), found.told)
         for length, end in found.windows.items():

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import IsolationLevel, TopicPartition
+from confluent_kafka.admin import OffsetSpec
 
 from models import config
 from models.recommenders import store
@@ -209,14 +210,15 @@ class Installation:
         return self._readers[topic].read()
 
     def everything(self, topic):
-        """All of a topic, up to its end as it was at the call."""
+        """All of a topic, up to its end as it was at the call: transactions that are open then are waited for."""
         return [value for _, value in self.all_messages(topic)]
 
     def all_messages(self, topic):
         """The same, each with its message."""
         reader = Reader(self.cluster, self.applied.topic(topic))
         try:
-            return self.wait(reader.to_the_end, f"the end of {topic}")
+            ends = reader.ends()
+            return self.wait(lambda: reader.to(ends), f"the end of {topic}")
         finally:
             reader.close()
 
@@ -244,10 +246,10 @@ class Reader:
     """Follows a topic from its beginning, committed messages only."""
 
     def __init__(self, cluster, topic):
+        self._admin = cluster.admin()
         self._consumer = cluster.consumer(fetch_wait_max_ms=20)
         self._places = [TopicPartition(topic, p, 0) for p in partitions(self._consumer, topic, 30)]
         self._consumer.assign(self._places)
-        self._ends = None
         self._found = []
 
     def read(self, patience_s=0.1):
@@ -258,14 +260,20 @@ class Reader:
             self._found.append((message, as_json(message.value())))
         return self._found
 
-    def to_the_end(self):
-        """All, once the end as it was at the first call has been reached; None until then."""
-        if self._ends is None:
-            self._ends = [self._consumer.get_watermark_offsets(place, timeout=10)[1] for place in self._places]
+    def ends(self):
+        """Of what is committed and what is not yet: a transaction that one topic shows may be seconds from showing in another."""
+        found = self._admin.list_offsets(
+            {TopicPartition(at.topic, at.partition): OffsetSpec.latest() for at in self._places},
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+        )
+        return {at.partition: end.result(10).offset for at, end in found.items()}
+
+    def to(self, ends):
+        """All, once these ends have been reached; None until then."""
         found = self.read()
-        now = [position.offset for position in self._consumer.position(self._places)]
+        now = self._consumer.position(self._places)
         # a partition that nothing was read from has no position: only then may it end at 0
-        done = all(end == 0 or at >= end for at, end in zip(now, self._ends, strict=True))
+        done = all(ends[at.partition] == 0 or at.offset >= ends[at.partition] for at in now)
         return found if done else None
 
     def close(self):

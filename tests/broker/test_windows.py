@@ -360,6 +360,30 @@ def follow(made, span):
     return report.loop
 
 
+def test_what_the_worker_refuses_stops_no_window_and_makes_no_movie_popular(made):
+    """Of the three watches of m1 one is an event; and each topic holds what no parser may be undone by."""
+    made.publish_world()
+    nested = b'{"user_id": ' * 20_000
+    for name in windows.READ:
+        if not TOPICS[name].compacted:
+            made.producer.produce(made.topics[name], nested)
+    begun_ms = round(1_000 * time.time())
+    for minute, number in ((5, 1), (-1, 1), (-1, 1)):
+        watch = {"user_id": "u1", "movie_id": f"m{number}", "minute": minute, "timestamp": time.time()}
+        made.publish("watch-events", watch)
+    made.publish("rating-events", {"user_id": "u1", "movie_id": "m2", "rating": 99, "timestamp": time.time()})
+    made.producer.flush(30)
+    record = {
+        "request_id": "r", "user_id": "u1", "status": "ok", "recommendations": ["m1", "m2"], "scores": [1, 1],
+        "model_version": "v1", "variant": "stable", "latency_ms": 3,
+    }  # fmt: skip
+    made.answering.begin_transaction()
+    made.answering.produce(made.topics["provenance"], json.dumps(record))
+    made.answering.commit_transaction(30)
+    loop = follow(made, Span(3_600, begun_ms, 600_000, 0))
+    assert (loop.requests, loop.mean_popularity) == (1, 0.5)
+
+
 @pytest.fixture
 def stamped(kafka, unique, tmp_path):
     """Topics whose messages bear the times that they are given."""
