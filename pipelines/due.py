@@ -24,7 +24,7 @@ from models.retraining import Counts, Decision, Last, decide, drift_may_ask, shi
 from pipelines import erasures
 from pipelines.past import RATINGS, WATCHES, is_anothers, read, users
 from pipelines.quality import live_hits, predicted
-from pipelines.windows import standing_alerts
+from pipelines.windows import StandingAlerts
 from streams.clients import Cluster, partitions, watermarks
 
 _LOOK_AGAIN = 10  # quality is measured again once a tenth of `drift.events` more have come
@@ -87,6 +87,7 @@ class Looking:
         self._cluster, self._artifacts = cluster, artifacts
         self._tell, self._told = say, set[str]()
         self._since: tuple[object, _Since] | None = None
+        self._standing = StandingAlerts(cluster)
 
     def look(self, applied: Applied, now: datetime, *, manual: bool = False) -> Decision:
         """See `look`."""
@@ -113,7 +114,7 @@ class Looking:
 
     def _alerts(self, applied: Applied, now: datetime) -> list[str]:
         """Of what stable serves."""
-        found = standing_alerts(self._cluster, applied, round(1_000 * now.timestamp()))
+        found = self._standing.at(applied, round(1_000 * now.timestamp()))
         return [alert.line for alert in found if alert.variant == "stable"]
 
     def _read_since(self, trained: Trained | None, applied: Applied) -> "_Since":

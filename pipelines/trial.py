@@ -24,7 +24,7 @@ from models.release.story import Story
 from models.release.trial import Record, Trial
 from models.wire import UNREADABLE, Limits
 from pipelines.times import Times
-from pipelines.windows import standing_alerts
+from pipelines.windows import StandingAlerts
 from streams.clients import Cluster, messages, partitions, watermarks
 from streams.messages import Place, kafka_ms, offset, partition, topic
 
@@ -88,6 +88,7 @@ class Following:
         self, cluster: Cluster, checksums: Checksums, crashes: Callable[[int], int] = lambda since_ms: 0
     ) -> None:
         self._cluster, self._checksums, self._crashes = cluster, checksums, crashes
+        self._alerts = StandingAlerts(cluster)
         self._times: Times | None = None
         self.ledger: Ledger | None = None
         self._of: tuple[Any, ...] | None = None
@@ -146,7 +147,7 @@ class Following:
                 for line in self._wrong(version, reading.trial.files(version))
             ],
         )
-        alerts = to_blame(standing_alerts(self._cluster, applied, now_ms), canary.candidate)
+        alerts = to_blame(self._alerts.at(applied, now_ms), canary.candidate)
         evidence = msgspec.structs.replace(evidence, alerts=alerts)
         return Seen(evidence, run.since_ms, until_ms, reading.offsets(), step_ms is not None)
 

@@ -6,8 +6,8 @@ interrupts is computed again, and no figure depends on who read what in which or
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, NamedTuple
 
 import msgspec
 from confluent_kafka import Message
@@ -19,8 +19,7 @@ from models.events import Feedback, Movie, Variant
 from models.measures.alerts import Level, Thresholds
 from models.measures.feedback import watched_ms
 from models.measures.reports import (
-    FAIRNESS,
-    LOOPS,
+    TOPIC_OF,
     Alert,
     Fairness,
     FeedbackLoop,
@@ -28,10 +27,14 @@ from models.measures.reports import (
     MadeOf,
     Offsets,
     Quality,
+    Record,
     Report,
+    Series,
     at_ms,
     fresh_from,
     in_force,
+    read,
+    series,
 )
 from models.measures.said import Said
 from models.measures.windows import Shelf, Shown, Span, Window, group, has_popularity
@@ -288,78 +291,114 @@ class Closing:
         return {name: {str(p): (min(first[t, p], after[t, p]), after[t, p]) for t, p in self._places if t == real}}
 
 
-def recompute(
-    cluster: Cluster, applied: Applied, record: Mapping[str, Any], levels: Levels | None = None
-) -> dict[str, Any]:
-    """A record of feedback-loop-metrics or fairness-metrics again, from the offsets that it names and its own horizon and thresholds.
+class Before(NamedTuple):
+    """The levels of windows that were written; of those that ended after `from_ms` nothing is missing."""
 
-    What the topics have dropped since, or compacted away, is missing in it. `levels`: of the records before it, from which its `reference`
-    comes out again; None where they are not known: it stays what the record says.
+    levels: Levels
+    from_ms: int
+
+
+def recompute(
+    cluster: Cluster, applied: Applied, told: FeedbackLoop | Fairness, before: Before | None = None
+) -> FeedbackLoop | Fairness:
+    """A record again, from the offsets that it names and its own horizon and thresholds.
+
+    What the topics have dropped since, or compacted away, is missing in it. `before`: from which its `reference` comes out again; where it
+    does not reach back far enough, that stays what the record says.
     """
-    loop = "requests" in record
-    told = msgspec.convert(record, FeedbackLoop) if loop else msgspec.convert(record, Fairness)
     where = f"{told.window_start}, {told.variant}"
     if FEEDBACK not in told.hit_offsets:
         raise CanarecError(f"{where}: written when CTR and hit rate were compared of different answers")
     start_ms = at_ms(told.window_start)
     of = Span(told.window_s, start_ms, round(1_000 * told.horizon_s), round(1_000 * told.lateness_s))
     popularity = told.popularity_offsets if isinstance(told, FeedbackLoop) else None
-    if levels is not None:
-        before = levels.before(told.window_s, told.variant, start_ms, told.thresholds.fall_windows)
+    if before is not None and before.from_ms <= _reference_ms(told):
+        levels = before.levels.before(told.window_s, told.variant, start_ms, told.thresholds.fall_windows)
     else:
-        before = [told.reference] if isinstance(told, FeedbackLoop) and told.reference is not None else []
+        levels = [told.reference] if isinstance(told, FeedbackLoop) and told.reference is not None else []
     reading, made_of = _Reading(cluster, applied), MadeOf(told.offsets, told.hit_offsets, popularity)
     window = fold(reading, of, made_of, Standing(reading))
-    for report in window.records(made_of, told.thresholds, {told.variant: before}):
+    for report in window.records(made_of, told.thresholds, {told.variant: levels}):
         if report.loop.variant == told.variant:
-            return report.as_json()[0 if loop else 1]
+            return report.loop if isinstance(told, FeedbackLoop) else report.fairness
     raise CanarecError(f"{where}: no answer at its offsets (any more)")
 
 
-class Written(NamedTuple):
-    """Records of a topic, oldest first, and whether the topic still has all of them."""
-
-    records: list[dict[str, Any]]
-    whole: bool
+def _reference_ms(told: FeedbackLoop | Fairness) -> int:
+    """Where the windows begin that it is compared with."""
+    return at_ms(told.window_start) - 1_000 * told.window_s * told.thresholds.fall_windows
 
 
-def newest(cluster: Cluster, applied: Applied, name: str, at_most: int) -> list[dict[str, Any]]:
-    """The last records of a topic, so many messages of each partition at most, oldest first."""
-    held = _held(cluster, applied, name)
-    return _records(cluster, {place: (max(low, high - at_most), high) for place, (low, high) in held.items()})
+class Written(NamedTuple, Generic[Record]):
+    """Records of a topic, oldest first. `from_ms`: the topic has dropped nothing that was appended since."""
+
+    records: list[Record]
+    from_ms: int
 
 
-def written_since(cluster: Cluster, applied: Applied, name: str, since_ms: int) -> Written:
-    """The records that were appended to a topic at that time or later. A window's are never appended before its end."""
-    held = _held(cluster, applied, name)
-    first = Times(cluster).at(max(0, since_ms), {place: high for place, (_, high) in held.items()})
-    whole = all(low == 0 or first[place] > low for place, (low, _) in held.items())
-    return Written(_records(cluster, {place: (first[place], high) for place, (_, high) in held.items()}), whole)
+def newest(cluster: Cluster, applied: Applied, kind: type[Record], at_most: int) -> list[Record]:
+    """The last records of their topic, of so many messages of each partition at most, oldest first."""
+    held = _held(cluster, applied, kind)
+    return _records(cluster, {place: (max(low, high - at_most), high) for place, (low, high) in held.items()}, kind)
 
 
-def levels_before(cluster: Cluster, applied: Applied, records: Sequence[Mapping[str, Any]]) -> Levels | None:
-    """What `reference` in these records of feedback-loop-metrics comes from. None where the topic has dropped some of it."""
-    loops = [loop for record in records if (loop := _loop(record)) is not None]
-    spans = [1_000 * loop.window_s * loop.thresholds.fall_windows for loop in loops]
-    since_ms = min((at_ms(loop.window_start) - span for loop, span in zip(loops, spans, strict=True)), default=0)
-    found = written_since(cluster, applied, LOOPS, since_ms)
-    levels = Levels()
-    for record in found.records:
-        if (loop := _loop(record)) is not None:
-            levels.add(loop)
-    return levels if found.whole else None
+def since(cluster: Cluster, applied: Applied, kind: type[Record], since_ms: int) -> list[Record]:
+    """The records that were appended to their topic at that time or later, oldest first. A window's are never appended before its end."""
+    return written_since(cluster, applied, kind, since_ms).records
 
 
-def _loop(record: Mapping[str, Any]) -> FeedbackLoop | None:
-    try:
-        return msgspec.convert(record, FeedbackLoop)
-    except msgspec.ValidationError:
-        return None  # somebody else's
+def written_since(cluster: Cluster, applied: Applied, kind: type[Record], since_ms: int) -> Written[Record]:
+    """The same, and whether that is all."""
+    held, times = _held(cluster, applied, kind), Times(cluster)
+    first = times.at(max(0, since_ms), {place: high for place, (_, high) in held.items()})
+    cut = [place for place, (low, _) in held.items() if first[place] <= low and low > 0]
+    whole_from = [times.first(0, [place]) for place in cut]
+    from_ms = max((sys.maxsize if at is None else at for at in whole_from), default=0)
+    return Written(_records(cluster, {place: (first[place], high) for place, (_, high) in held.items()}, kind), from_ms)
 
 
-def _held(cluster: Cluster, applied: Applied, name: str) -> dict[Place, tuple[int, int]]:
-    """What a topic holds: of each partition that is not empty the first offset and the next one."""
-    real, consumer = applied.topic(name), cluster.consumer()
+def levels_before(cluster: Cluster, applied: Applied, records: Iterable[FeedbackLoop | Fairness]) -> Before | None:
+    """What `reference` in these records comes from. None: none of them has one."""
+    loops = [record for record in records if isinstance(record, FeedbackLoop)]
+    if not loops:
+        return None
+    found = written_since(cluster, applied, FeedbackLoop, min(map(_reference_ms, loops)))
+    before = Before(Levels(), found.from_ms)
+    for loop in found.records:
+        before.levels.add(loop)
+    return before
+
+
+class StandingAlerts:
+    """The alerts of the newest windows, of those that closed not long ago, look after look. Not for two threads at once."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._of: tuple[Any, ...] | None = None
+        self._next: dict[Place, int] = {}
+        self._newest: dict[Series, FeedbackLoop | Fairness] = {}
+
+    def at(self, applied: Applied, now_ms: int) -> list[Alert]:
+        """A record that was read is not read again: there may be thousands of short windows since the last long one."""
+        metrics = applied.config.metrics
+        of = (metrics.windows_s, metrics.lateness_s, applied.config.topics)
+        if of != self._of:
+            self._of, self._next, self._newest = of, {}, {}
+        since_ms = fresh_from(now_ms, metrics.windows_s[-1], metrics.lateness_s)
+        kinds: tuple[type[FeedbackLoop] | type[Fairness], ...] = (FeedbackLoop, Fairness)
+        for kind in kinds:
+            held = _held(self._cluster, applied, kind)
+            new = {place: high for place, (low, high) in held.items() if not low <= self._next.get(place, -1) <= high}
+            first = self._next | (Times(self._cluster).at(max(0, since_ms), new) if new else {})
+            ahead = {place: (first[place], high) for place, (_, high) in held.items()}
+            self._newest |= {series(record): record for record in _records(self._cluster, ahead, kind)}
+            self._next |= {place: high for place, (_, high) in ahead.items()}
+        return in_force(self._newest.values(), now_ms)
+
+
+def _held(cluster: Cluster, applied: Applied, kind: type[Record]) -> dict[Place, tuple[int, int]]:
+    """What the topic of these records holds: of each partition that is not empty the first offset and the next one."""
+    real, consumer = applied.topic(TOPIC_OF[kind]), cluster.consumer()
     try:
         if real not in consumer.list_topics(timeout=10).topics:
             return {}  # nobody has made it yet
@@ -369,28 +408,11 @@ def _held(cluster: Cluster, applied: Applied, name: str) -> dict[Place, tuple[in
     return {place: (low, high) for place, (low, high) in held.items() if low < high}
 
 
-def _records(cluster: Cluster, ranges: Ranges) -> list[dict[str, Any]]:
+def _records(cluster: Cluster, ranges: Ranges, kind: type[Record]) -> list[Record]:
     found = []
     for batch in messages(cluster, ranges) if ranges else ():
         for message in batch:
-            try:
-                record = msgspec.json.decode(message.value() or b"")
-            except UNREADABLE:
-                continue
-            found.append((kafka_ms(message), topic(message), partition(message), offset(message), record))
-    return [record for *_, record in sorted(found, key=lambda one: one[:4]) if isinstance(record, dict)]
-
-
-def standing_alerts(cluster: Cluster, applied: Applied, now_ms: int) -> list[Alert]:
-    """The alerts of the newest windows, of those that closed not long ago."""
-    records: list[FeedbackLoop | Fairness] = []
-    metrics = applied.config.metrics
-    since_ms = fresh_from(now_ms, metrics.windows_s[-1], metrics.lateness_s)
-    for name in (LOOPS, FAIRNESS):
-        for record in written_since(cluster, applied, name, since_ms).records:
-            try:
-                loop = name == LOOPS
-                records.append(msgspec.convert(record, FeedbackLoop) if loop else msgspec.convert(record, Fairness))
-            except msgspec.ValidationError:
-                continue  # somebody else's
-    return in_force(records, now_ms)
+            record = read(message.value(), kind, kafka_ms(message))
+            if record is not None:
+                found.append((kafka_ms(message), partition(message), offset(message), record))
+    return [record for *_, record in sorted(found, key=lambda one: one[:3])]

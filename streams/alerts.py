@@ -2,20 +2,15 @@
 
 import time
 from functools import partial
-from typing import TypeVar
 
-import msgspec
 from confluent_kafka import Message
 from prometheus_client import Gauge
 
 from models.config import Applied
-from models.measures.reports import FAIRNESS, LOOPS, Fairness, FeedbackLoop, fresh_from, in_force
-from models.wire import UNREADABLE
+from models.measures.reports import FAIRNESS, LOOPS, Fairness, FeedbackLoop, Record, fresh_from, in_force, read
 from streams import metrics
-from streams.messages import Place
+from streams.messages import Place, kafka_ms
 from streams.tail import Followed, Tail
-
-Record = TypeVar("Record", FeedbackLoop, Fairness)
 
 
 def followed(applied: Applied) -> dict[str, Followed]:
@@ -36,13 +31,8 @@ def starts(tail: Tail, applied: Applied) -> dict[Place, int]:
 
 
 def _parsed(messages: list[Message], kind: type[Record]) -> list[Record]:
-    found: list[Record] = []
-    for message in messages:
-        try:
-            found.append(msgspec.json.decode(message.value() or b"", type=kind))
-        except UNREADABLE:
-            continue  # what others write there is not ours to show
-    return found
+    read_all = (read(message.value(), kind, kafka_ms(message)) for message in messages)
+    return [record for record in read_all if record is not None]
 
 
 def _show_loops(records: list[FeedbackLoop]) -> None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
 from models.events import Source, Variant
 from models.measures.alerts import Level, Status, Thresholds
+from models.measures.feedback import CLOCKS_MS
+from models.wire import UNREADABLE
 
 LOOPS, FAIRNESS, QUALITY = "feedback-loop-metrics", "fairness-metrics", "recommendation-quality"
 FRESH = 3  # lengths of a window after which its alert says nothing any more
@@ -136,7 +138,37 @@ class Quality(msgspec.Struct, frozen=True):
     source: Source  # of its provenance record
 
 
+TOPIC_OF: dict[type[msgspec.Struct], str] = {FeedbackLoop: LOOPS, Fairness: FAIRNESS, Quality: QUALITY}
+_LONGEST_S = 1e9  # that anybody waits: 30 years
+
+Record = TypeVar("Record", bound=FeedbackLoop | Fairness | Quality)
+
+
+def read(value: bytes | None, kind: type[Record], came_ms: int) -> Record | None:
+    """A message of one of the three topics, whose own time is `came_ms`. None for what canarec has not written.
+
+    Others may write there, and whoever reads on must not fail on it: not on times that are none, nor on an alert without its figures, nor
+    take a window for written that was not over when its record came.
+    """
+    try:
+        record = msgspec.json.decode(value or b"", type=kind)
+        if isinstance(record, Quality):
+            return record
+        start_ms, end_ms = at_ms(record.window_start), at_ms(record.window_end)
+    except (*UNREADABLE, ValueError, OverflowError):
+        return None
+    whole = 0 < end_ms - start_ms == 1_000 * record.window_s and end_ms <= came_ms + CLOCKS_MS
+    waits = 0 <= record.horizon_s <= _LONGEST_S and 0 <= record.lateness_s <= _LONGEST_S
+    return record if whole and waits and (record.status != "alert" or _line(record)) else None
+
+
 Kind = Literal["fairness", "feedback loop"]
+Series = tuple[Kind, Variant, int]
+
+
+def series(record: FeedbackLoop | Fairness) -> Series:
+    """Kind, variant, and length of the window in seconds: of each the newest record decides."""
+    return "fairness" if isinstance(record, Fairness) else "feedback loop", record.variant, record.window_s
 
 
 class Alert(NamedTuple):
@@ -154,10 +186,7 @@ def in_force(records: Iterable[FeedbackLoop | Fairness], now_ms: int) -> list[Al
 
     `records`: oldest first.
     """
-    newest: dict[tuple[Kind, Variant, int], FeedbackLoop | Fairness] = {}
-    for record in records:
-        kind: Kind = "fairness" if isinstance(record, Fairness) else "feedback loop"
-        newest[kind, record.variant, record.window_s] = record
+    newest = {series(record): record for record in records}
     found = []
     for (kind, variant, window_s), record in sorted(newest.items()):
         if record.status == "alert" and at_ms(record.window_end) >= fresh_from(now_ms, window_s, record.lateness_s):
@@ -184,18 +213,19 @@ def to_blame(alerts: Iterable[Alert], candidate: str) -> tuple[str, ...]:
 
 
 def _line(record: FeedbackLoop | Fairness) -> str:
+    """Why it is an alert; empty where it does not say."""
     where = f"{record.variant}, {record.window_s} s to {record.window_end}"
     if isinstance(record, Fairness):
         ratio, low, high = record.satisfaction_ratio, record.ci_low, record.ci_high
-        if ratio is None:  # every woman said 0
-            men = record.groups["M"].satisfaction
-            return f"satisfaction of men {men:.3f}, of women 0 [{where}]"
-        assert low is not None  # an alert has them
-        assert high is not None
+        if ratio is None or low is None or high is None:  # every woman said 0
+            men = record.groups.get("M")
+            if men is None or men.satisfaction is None:
+                return ""
+            return f"satisfaction of men {men.satisfaction:.3f}, of women 0 [{where}]"
         return f"satisfaction of men over women {ratio:.3f} ({low:.3f} to {high:.3f}) [{where}]"
     now, before = record.level, record.reference
-    assert now is not None
-    assert before is not None
+    if now is None or before is None:
+        return ""
     return f"CTR {now.ctr:.3f} and hit rate {now.hit_rate:.3f}, fallen from {before.ctr:.3f} and {before.hit_rate:.3f} [{where}]"
 
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -36,6 +36,7 @@ from models.measures.reports import (
     Levels,
     MadeOf,
     Quality,
+    Record,
     Report,
     at_ms,
 )
@@ -60,7 +61,7 @@ NICE = 10  # answers come first
 RETRY_S = 2.0  # a group that has thrown us out has told us so by then
 STABLE_S = 20.0
 BACK_MS = 86_400_000  # where nobody knows of any window, those of a day
-QUALITY_TAIL = 10  # records of each partition
+LOOPS_TAIL, QUALITY_TAIL = 10_000, 10  # records of each partition
 
 _encode = msgspec.json.Encoder().encode
 
@@ -83,18 +84,14 @@ class Windows(Protocol):
     def needed(self, at_ms: int) -> dict[Place, int]: ...
 
 
-class Written(Protocol):
-    """Records that stand in a topic, oldest first."""
+class Topics(Protocol):
+    """How records that were written are read (`pipelines.windows`), oldest first."""
 
-    @property
-    def records(self) -> Sequence[dict[str, Any]]: ...
+    def newest(self, cluster: Cluster, applied: Applied, kind: type[Record], at_most: int) -> list[Record]:
+        """Of so many messages of each partition."""
 
-
-class Topics(NamedTuple):
-    """How records that were written are read (`pipelines.windows`): so many of each partition, or those from some time on."""
-
-    newest: Callable[[Cluster, Applied, str, int], Sequence[dict[str, Any]]]
-    since: Callable[[Cluster, Applied, str, int], Written]
+    def since(self, cluster: Cluster, applied: Applied, kind: type[Record], since_ms: int) -> list[Record]:
+        """Those from some time on."""
 
 
 @dataclass(slots=True)
@@ -123,11 +120,16 @@ class Progress:
 
     def add(self, loop: FeedbackLoop, windows: int) -> bool:
         """A window that is written; `windows` of its length and variant are kept. True: an alert begins or ends with it."""
-        end_ms = at_ms(loop.window_end)
-        self.ends[loop.window_s] = max(self.ends.get(loop.window_s, 0), end_ms)
+        end_ms = self.written(loop)
         self.levels.add(loop)
         self.levels.forget(loop.window_s, end_ms - 1_000 * loop.window_s * windows)
         return self.judged("feedback loop", loop)
+
+    def written(self, loop: FeedbackLoop) -> int:
+        """Takes note of a window that is; its end."""
+        end_ms = at_ms(loop.window_end)
+        self.ends[loop.window_s] = max(self.ends.get(loop.window_s, 0), end_ms)
+        return end_ms
 
     def judged(self, what: str, record: FeedbackLoop | Fairness) -> bool:
         """Takes the record's status; whether it became an alert, or is none any more."""
@@ -264,22 +266,16 @@ class Writing:
         group = applied.group("windows")
         for one in _committed(consumer, self._cluster, group, transactions, windows.answers):
             progress.read((one.topic, one.partition), one.metadata or "")
-        since_ms = progress.needed_from(applied.config.metrics, self._clock.now_ms())
-        for record in self._topics.since(self._cluster, applied, LOOPS, since_ms).records:
-            try:
-                progress.add(msgspec.convert(record, FeedbackLoop), applied.config.metrics.fall_windows)
-            except (msgspec.ValidationError, ValueError):
-                continue  # somebody else's
-        for record in self._topics.since(self._cluster, applied, FAIRNESS, since_ms).records:
-            try:
-                progress.judged("fairness", msgspec.convert(record, Fairness))
-            except msgspec.ValidationError:
-                continue
-        for record in self._topics.newest(self._cluster, applied, QUALITY, QUALITY_TAIL):
-            try:
-                told = msgspec.convert(record, Quality).source
-            except msgspec.ValidationError:
-                continue
+        metrics = applied.config.metrics
+        if not progress.ends.keys() >= set(metrics.windows_s):  # the brokers forget offsets, by default after a week
+            for loop in self._topics.newest(self._cluster, applied, FeedbackLoop, LOOPS_TAIL):
+                progress.written(loop)
+        since_ms = progress.needed_from(metrics, self._clock.now_ms())
+        for loop in self._topics.since(self._cluster, applied, FeedbackLoop, since_ms):
+            progress.add(loop, metrics.fall_windows)
+        for fairness in self._topics.since(self._cluster, applied, Fairness, since_ms):
+            progress.judged("fairness", fairness)
+        for told in (one.source for one in self._topics.newest(self._cluster, applied, Quality, QUALITY_TAIL)):
             place = (told.topic, told.partition)
             progress.told[place] = max(progress.told.get(place, 0), told.offset + 1)
         return progress

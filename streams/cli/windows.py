@@ -6,19 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
+import msgspec
 from confluent_kafka import KafkaException
 from rich.table import Table
 
 from models.errors import CanarecError
-from models.measures.reports import FAIRNESS, LOOPS
+from models.measures.reports import FAIRNESS, LOOPS, Fairness, FeedbackLoop
 from streams.cli.options import cluster_options
 from streams.home import Home
 from streams.shown import console
 
-FIGURES = {
-    LOOPS: ("requests", "ctr", "hit_rate", "coverage", "exposure_gini"),
-    FAIRNESS: ("satisfaction_ratio", "ci_low", "ci_high"),
-}
+FIGURES: tuple[tuple[str, type[FeedbackLoop] | type[Fairness], tuple[str, ...]], ...] = (
+    (LOOPS, FeedbackLoop, ("requests", "ctr", "hit_rate", "coverage", "exposure_gini")),
+    (FAIRNESS, Fairness, ("satisfaction_ratio", "ci_low", "ci_high")),
+)
 EQUAL, DIFFERS, GONE = "equal", "differs", "gone"
 
 
@@ -46,24 +47,24 @@ def windows(home: Home, bootstrap_servers: str, last: int, verify: bool, in_json
     applied, cluster = home.load(), home.cluster(bootstrap_servers)
     cluster.check(timeout_s=5)
     outcomes: Counter[str] = Counter()
-    for name, figures in FIGURES.items():
+    for name, kind, figures in FIGURES:
         table = Table(
             "window", "length", "variant", "model", *figures, "status", *(["again"] if verify else []), title=name
         )
-        records = newest(cluster, applied, name, last)[-last:]
-        levels = levels_before(cluster, applied, records) if verify else None
-        for record in records:
-            outcome, differing = "", {}
+        records = newest(cluster, applied, kind, last)[-last:]
+        before = levels_before(cluster, applied, records) if verify else None
+        for told in records:
+            record, outcome, differing = as_json(told), "", {}
             if verify:
                 try:
-                    differing = differences(record, recompute(cluster, applied, record, levels))
+                    differing = differences(record, as_json(recompute(cluster, applied, told, before)))
                     outcome = DIFFERS if differing else EQUAL
                 except (CanarecError, KafkaException) as error:
                     outcome = f"{GONE}: {error}"
                 outcomes[outcome.partition(":")[0]] += 1
             if in_json:
-                told = {"computed_again": outcome, "differing": differing} if verify else {}
-                click.echo(json.dumps({"topic": name, **record, **told}))
+                again = {"computed_again": outcome, "differing": differing} if verify else {}
+                click.echo(json.dumps({"topic": name, **record, **again}))
             else:
                 table.add_row(*_row(record, figures), *([_told(outcome, differing)] if verify else []))
         if not in_json:
@@ -74,6 +75,12 @@ def windows(home: Home, bootstrap_servers: str, last: int, verify: bool, in_json
         )
     if outcomes[DIFFERS]:
         raise CanarecError(f"{outcomes[DIFFERS]} of {outcomes.total()} records differ from what their messages say")
+
+
+def as_json(record: FeedbackLoop | Fairness) -> dict[str, Any]:
+    """As a reader of the topic has it."""
+    found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(record))
+    return found
 
 
 def differences(record: Mapping[str, Any], again: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

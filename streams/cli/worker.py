@@ -52,11 +52,10 @@ def worker(
     if scribe is not None:
         sys.exit(csv.run(home, bootstrap_servers))
     if windows is not None:
-        from pipelines.windows import Closing, newest, written_since
-        from streams.agents.windows import Topics
+        from pipelines import windows as closing
         from streams.agents.windows import run as write_windows
 
-        sys.exit(write_windows(home, bootstrap_servers, Closing, Topics(newest, written_since)))
+        sys.exit(write_windows(home, bootstrap_servers, closing.Closing, closing))
     if child is not None:
         sys.exit(run(home, bootstrap_servers, child, metrics_port or 0, Turn(turn), metrics_host))
     sys.exit(supervise(home, bootstrap_servers, name, metrics_port, metrics_host, standby=standby))

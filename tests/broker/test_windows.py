@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka.admin import NewTopic
 
 from models.measures.feedback import CLOCKS_MS
-from models.measures.reports import FAIRNESS, LOOPS, Fairness, FeedbackLoop, Levels
+from models.measures.reports import FAIRNESS, LOOPS, Fairness, FeedbackLoop, Levels, at_ms
 from models.measures.windows import Span
 from models.topics import TOPICS
 from models.wire import rfc3339
@@ -50,10 +50,15 @@ class Windows:
         ]
         for future in self.admin.create_topics(made).values():
             future.result(30)
+        self.writers, self.answers, self.said = [], [], []
+        mine = set(self.topics.values())
+        self.wait(lambda: mine <= self.admin.list_topics(timeout=10).topics.keys(), "the topics")
+        reader = self.cluster.consumer()
+        whole(reader, mine)  # waits until each partition has its leader
+        reader.close()
         self.producer = self.cluster.producer(linger_ms=1)
         self.answering = self.cluster.producer(transactional_id=prefix, linger_ms=1)
         self.answering.init_transactions(30)
-        self.writers, self.answers, self.said = [], [], []
 
     def configure(self, **metrics):
         metrics = {"windows_s": [1, 3], "horizon_s": 1, "lateness_s": 0.5, "group_users_min": 5, **metrics}
@@ -146,9 +151,12 @@ class Windows:
             f"windows with {total} requests",
         )
 
+    def stop_writers(self):
+        while self.writers:
+            self.writers.pop().stop()
+
     def stop(self):
-        for writer in self.writers:
-            writer.stop()
+        self.stop_writers()
         with suppress(Exception):
             for future in self.admin.delete_topics(list(self.topics.values())).values():
                 future.result(30)
@@ -171,7 +179,7 @@ def check(made):
         times = Counter((r["window_s"], r["window_start"], r["variant"]) for r in records)
         assert set(times.values()) == {1}
         for record in records:
-            assert windows.recompute(made.cluster, made.applied, record, levels) == record
+            assert again(made, record, windows.Before(levels, 0)) == record
     assert any(r["reference"] for r in loops)
     for length in (1, 3):
         mine = [r for r in loops if r["window_s"] == length]
@@ -185,6 +193,11 @@ def check(made):
     shortest = [r for r in loops if r["window_s"] == 1]
     assert sum(r["selections"] for r in shortest) == sum(q["selected"] is not None for q in quality)
     return loops
+
+
+def again(made, record, before=None):
+    told = msgspec.convert(record, FeedbackLoop if "requests" in record else Fairness)
+    return json.loads(msgspec.json.encode(windows.recompute(made.cluster, made.applied, told, before)))
 
 
 @contextmanager
@@ -282,7 +295,7 @@ def test_a_worker_alone_writes_windows_and_an_alert_rises_and_falls(installation
         assert "fairness alert" in canarec.logs()
         assert "fairness alert is over" in canarec.logs()
         for record in [*told, *canarec.everything("feedback-loop-metrics")]:
-            assert windows.recompute(canarec.cluster, canarec.applied, record) == record
+            assert again(canarec, record) == record
 
 
 def verify(made, *options):
@@ -398,22 +411,70 @@ def test_answers_whose_stamps_go_back_are_in_one_window_each(stamped):
     seconds = {"r0": 4, "r1": 11, "r2": 9, "r3": 19, "r4": 21, "r5": 12}
     times = {request_id: begun_ms + 1_000 * second for request_id, second in seconds.items()}
     stamped.answering.begin_transaction()
-    for request_id, at_ms in times.items():
+    for request_id, stamp_ms in times.items():
         record = {
             "request_id": request_id, "user_id": "u1", "status": "ok", "recommendations": ["m1"], "scores": [1],
             "model_version": "v1", "variant": "stable", "latency_ms": 3,
         }  # fmt: skip
-        stamped.answering.produce(stamped.topics["provenance"], json.dumps(record), partition=0, timestamp=at_ms)
+        stamped.answering.produce(stamped.topics["provenance"], json.dumps(record), partition=0, timestamp=stamp_ms)
     stamped.answering.commit_transaction(30)
-    for request_id, at_ms in times.items():
+    for request_id, stamp_ms in times.items():
         said = json.dumps({"request_id": request_id, "selected": "m1"})
-        stamped.producer.produce(stamped.topics["recommendation-feedback"], said, partition=0, timestamp=at_ms + 1)
+        stamped.producer.produce(stamped.topics["recommendation-feedback"], said, partition=0, timestamp=stamp_ms + 1)
     stamped.producer.flush(30)
     loops = [follow(stamped, Span(10, begun_ms + 10_000 * number, 10_000, 5_000)) for number in range(4)]
     assert [loop.requests for loop in loops] == [1, 3, 2, 0]
     assert [loop.selections for loop in loops] == [1, 3, 2, 0]
     assert [loop.past_horizon for loop in loops] == [0, 1, 3, 2]
     assert [None if loop.level is None else loop.level.ctr for loop in loops] == [None] * 4  # of one user: no error
+
+
+def test_what_a_stranger_writes_into_the_records_stops_nobody(made, capsys):
+    """A window that ends in a hundred years, an alert that does not say why, what is no record at all: before and beside the true ones."""
+    made.publish_world()
+    made.begin()
+    with traffic(made, random.Random(11)):
+        made.wait(lambda: len(made.records(LOOPS)) >= 2, "a window")
+        loop, fairness = made.records(LOOPS)[-1], made.records(FAIRNESS)[-1]
+        for name, record in ((LOOPS, loop), (FAIRNESS, fairness)):
+            made.publish(name, record | {"window_end": "2126-01-01T00:00:00.000Z"})
+            made.publish(
+                name,
+                record
+                | {"status": "alert", "level": None, "reference": None, "groups": {}, "satisfaction_ratio": None},
+            )
+            made.publish(name, {})
+        made.producer.flush(30)
+        made.stop_writers()
+        made.begin()
+        written = len(made.records(LOOPS))
+        made.wait(lambda: len(made.records(LOOPS)) >= written + 4, "windows of the next writer")
+    assert windows.StandingAlerts(made.cluster).at(made.applied, round(1_000 * time.time())) == []
+    assert verify(made, "--last", "1000") == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith(" equal")
+
+
+def test_windows_that_were_open_are_written_though_the_brokers_forgot_how_far_they_are(stamped):
+    """Eight days without a worker: nothing is committed any more, and nothing was written since yesterday. The last records say it."""
+    begun_ms = round(time.time() - 8 * 86_400) // 3 * 3_000
+    stamped.answering.begin_transaction()
+    for number, stamp_ms in enumerate((begun_ms + 500, begun_ms + 3_500)):
+        stamped.answers.append(f"r{number}")
+        record = {
+            "request_id": f"r{number}", "user_id": "u1", "status": "ok", "recommendations": ["m1"], "scores": [1],
+            "model_version": "v1", "variant": "stable", "latency_ms": 3,
+        }  # fmt: skip
+        stamped.answering.produce(stamped.topics["provenance"], json.dumps(record), timestamp=stamp_ms)
+    stamped.answering.commit_transaction(30)
+    for length in (1, 3):
+        written = msgspec.json.encode(follow(stamped, Span(length, begun_ms, 1_000, 500)))
+        stamped.producer.produce(stamped.topics[LOOPS], written, timestamp=begun_ms + 3_600)
+    stamped.producer.flush(30)
+    stamped.begin()
+    loops = stamped.wait_for_all()
+    assert sorted((r["window_s"], at_ms(r["window_start"]) - begun_ms) for r in loops if r["requests"]) == [
+        (1, 0), (1, 3_000), (3, 0), (3, 3_000),
+    ]  # fmt: skip
 
 
 def test_an_alert_of_the_long_windows_is_found_behind_any_number_of_short_ones(made):
@@ -425,7 +486,7 @@ def test_an_alert_of_the_long_windows_is_found_behind_any_number_of_short_ones(m
     }  # fmt: skip
 
     def publish(window_s, ended_ms, status):
-        start, end = (rfc3339(at_ms) for at_ms in (ended_ms - 1_000 * window_s, ended_ms))
+        start, end = (rfc3339(moment_ms) for moment_ms in (ended_ms - 1_000 * window_s, ended_ms))
         record = {**fields, "window_s": window_s, "window_start": start, "window_end": end, "status": status}
         msgspec.convert(record, Fairness)
         made.publish(FAIRNESS, record)
@@ -434,8 +495,15 @@ def test_an_alert_of_the_long_windows_is_found_behind_any_number_of_short_ones(m
     for second in range(120):
         publish(1, now_ms - 120_000 + 1_000 * second, "ok")
     made.producer.flush(30)
-    assert [alert.window_s for alert in windows.standing_alerts(made.cluster, applied, now_ms)] == [600]
-    assert windows.standing_alerts(made.cluster, applied, now_ms + 3_600_000) == []
+    standing = windows.StandingAlerts(made.cluster)
+    assert [alert.window_s for alert in standing.at(applied, now_ms)] == [600]
+    publish(600, now_ms - 1_000, "ok")
+    made.producer.flush(30)
+    assert standing.at(applied, now_ms) == []
+    publish(1, now_ms, "alert")
+    made.producer.flush(30)
+    assert [alert.window_s for alert in standing.at(applied, now_ms)] == [1]
+    assert standing.at(applied, now_ms + 3_600_000) == []
     followed = {made.topics[name]: Followed(lambda found: found, lambda found: None) for name in (LOOPS, FAIRNESS)}
     tail = Tail(made.cluster, followed, name="test", on_fatal=lambda: None)
     try:
