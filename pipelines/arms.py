@@ -14,9 +14,9 @@ from models import wire
 from models.config import Applied
 from models.errors import BadMessage
 from models.events import Feedback
-from models.measures.feedback import watched_ms
-from models.release.arms import At, Seen, Served, Standing, arms, began
+from models.release.arms import At, Served, Standing, arms, began
 from models.wire import UNREADABLE
+from pipelines import past
 from streams.clients import Cluster, messages, partitions, watermarks, whole
 from streams.messages import Place, kafka_ms, place
 
@@ -68,7 +68,7 @@ def standing(
         applied.config.canary,
         answers,
         _feedback(cluster, feedback),
-        (seen for seen in _watches(cluster, watches, applied) if seen.user_id in users),
+        (seen for seen in past.watches(cluster, applied, watches) if seen.user_id in users),
         genders=genders,
         horizon_ms=1000 * applied.config.metrics.horizon_s,
         now_ms=now_ms,
@@ -137,16 +137,6 @@ def _feedback(cluster: Cluster, ranges: Ranges) -> Iterator[tuple[int, Feedback]
             yield kafka_ms(message), wire.feedback(message.value())
         except BadMessage:
             continue  # a dead letter of the worker
-
-
-def _watches(cluster: Cluster, ranges: Ranges, applied: Applied) -> Iterator[Seen]:
-    limits = applied.config.events.limits()
-    for message in _all(cluster, ranges):
-        try:
-            watch = wire.watch(message.value(), kafka_ms(message), limits)
-        except BadMessage:
-            continue  # a dead letter of the worker
-        yield Seen(watched_ms(watch.timestamp_ms, kafka_ms(message)), watch.user_id, watch.movie_id)
 
 
 def _genders(cluster: Cluster, ranges: Ranges) -> dict[str, str | None]:

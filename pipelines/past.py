@@ -14,8 +14,10 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from models import wire
 from models.config import Applied
 from models.errors import BadArtifact, BadMessage
+from models.measures.feedback import watched_ms
 from models.news import Digests, New, digests
 from models.recommenders.base import I64
+from models.release.arms import Seen
 from pipelines import parquet, tiles
 from streams.clients import Cluster, messages, watermarks
 from streams.messages import kafka_ms, topic
@@ -40,6 +42,19 @@ def read(cluster: Cluster, applied: Applied, ranges: Ranges) -> Iterator[tuple[l
                 continue  # a dead letter of the worker
             events.append(New(at_ms, event.user_id, event.movie_id))
         yield events, len(some) - len(events)
+
+
+def watches(cluster: Cluster, applied: Applied, ranges: Ranges) -> Iterator[Seen]:
+    """The good watches of ranges by Kafka's own topic names, each with the moment at which it counts. CanarecError where Kafka is silent."""
+    limits = applied.config.events.limits()
+    for some in messages(cluster, ranges):
+        for message in some:
+            came_ms = kafka_ms(message)
+            try:
+                watch = wire.watch(message.value(), came_ms, limits)
+            except BadMessage:
+                continue  # a dead letter of the worker
+            yield Seen(watched_ms(watch.timestamp_ms, came_ms), watch.user_id, watch.movie_id)
 
 
 def users(cluster: Cluster, applied: Applied, ranges: Ranges, archive: Path) -> I64:

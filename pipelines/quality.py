@@ -19,7 +19,7 @@ from models.news import New
 from models.recommenders.base import Rows
 from models.recommenders.store import Model
 from models.wire import UNREADABLE
-from pipelines.past import WATCHES, Ranges, events_of, read
+from pipelines.past import WATCHES, Ranges, events_of, watches
 from streams.clients import Cluster, messages, partitions, watermarks
 from streams.messages import kafka_ms
 
@@ -41,7 +41,8 @@ class _Answer(msgspec.Struct):
 def live_hits(cluster: Cluster, applied: Applied, version: str, *, since_ms: int, now_ms: int) -> list[float]:
     """hit@10 of each personal list of the stable version since then whose horizon has passed, in the order of the answers.
 
-    1 where one of its first ten movies was watched within `metrics.horizon_s`. All times are the broker's.
+    1 where one of its first ten movies was watched within `metrics.horizon_s`. An answer's time is the broker's, a watch's as for every
+    other hit rate: `models.measures.feedback.watched_ms`.
     """
     horizon_ms = 1_000 * applied.config.metrics.horizon_s
     of_user: dict[str, list[tuple[int, int]]] = {}  # (when, number of the answer)
@@ -60,13 +61,12 @@ def live_hits(cluster: Cluster, applied: Applied, version: str, *, since_ms: int
                 shown.append((at_ms, tuple(ids.indices(answer.recommendations[:PLACES]))))
     hit = np.zeros(len(shown))
     if shown:
-        watched = _since(cluster, applied.topic(WATCHES), min(at_ms for at_ms, _ in shown))
-        for events, _ in read(cluster, applied, {(WATCHES, p): span for (_, p), span in watched.items()}):
-            for event in events:
-                movie = ids.get(event.movie_id)
-                for at_ms, number in of_user.get(event.user_id, ()):
-                    if at_ms <= event.at_ms < at_ms + horizon_ms and movie in shown[number][1]:
-                        hit[number] = 1.0
+        ranges = _since(cluster, applied.topic(WATCHES), min(at_ms for at_ms, _ in shown))
+        for seen in watches(cluster, applied, ranges):
+            movie = ids.get(seen.movie_id)
+            for at_ms, number in of_user.get(seen.user_id, ()):
+                if at_ms <= seen.at_ms < at_ms + horizon_ms and movie in shown[number][1]:
+                    hit[number] = 1.0
     in_order = sorted(range(len(shown)), key=lambda number: shown[number][0])
     return [float(hit[number]) for number in in_order]
 

@@ -272,6 +272,24 @@ def test_a_hit_is_a_watch_of_the_first_ten_within_the_horizon(installation):
     assert live_hits(*asked, since_ms=later, now_ms=later) == []
 
 
+def test_a_hit_is_when_somebody_watched_as_the_event_says_but_for_a_minute_of_clocks(installation):
+    movies, now_s, horizon_s = KNOWN_MOVIES[:12], time.time(), installation.applied.config.metrics.horizon_s
+    for user in ("old", "behind", "ahead", "late"):
+        answer(installation, user, movies)
+    installation.see("old", "m001", at=now_s - 90)  # of a log that is imported: before anything was shown
+    installation.see("behind", "m001", at=now_s - 30)
+    installation.see("ahead", "m001", at=now_s + 3_600)  # nobody knows yet
+    settle(installation)
+    found = live_hits(
+        installation.cluster,
+        installation.applied,
+        "v1",
+        since_ms=round(1_000 * now_s) - 1_000,
+        now_ms=round(1_000 * (now_s + horizon_s)) + 60_000,
+    )
+    assert found == [0.0, 1.0, 1.0, 0.0]
+
+
 @pytest.mark.parametrize("archived", [True, False])
 def test_a_watch_is_predicted_from_what_came_before_it(installation, archived):
     if archived:
