@@ -219,8 +219,8 @@ def _judged(
     manual: bool,
 ) -> tuple[bool, Rule, str]:
     new = (
-        f"{counts.users:,} new users of {retraining.users:,} "
-        f"and {counts.interactions:,} new interactions of {retraining.interactions:,}"
+        f"{counts.users:,} new user{'s' * (counts.users != 1)} of {retraining.users:,} "
+        f"and {counts.interactions:,} new interaction{'s' * (counts.interactions != 1)} of {retraining.interactions:,}"
     )
     if manual:
         return True, "manual", f"asked for, with {new}"

@@ -23,7 +23,7 @@ from pipelines.analysis.markup import (
     value,
     whole,
 )
-from pipelines.analysis.words import GROUP_NAMES, NUMBERS, percent, summary
+from pipelines.analysis.words import GROUP_NAMES, NUMBERS, counted, percent, summary
 from pipelines.chart import Line, Mark
 from pipelines.evaluate import N
 
@@ -56,7 +56,7 @@ def _head(figures: Figures, title: str) -> str:
     window = figures["window"]
     begin, end = window["since"] or window["first"], window["until"] or window["last"]
     return (
-        f"<header>\n<h1>{escape(title)}</h1>\n<p>{window['interactions']:,} interactions of {window['users']:,} users in "
+        f"<header>\n<h1>{escape(title)}</h1>\n<p>{counted(window['interactions'], 'interaction')} of {counted(window['users'], 'user')} in "
         f"{escape(figures['source'])}, {day(begin)[:10]} to {day(end)[:10]}. Made {day(figures.get('made_at'))} by "
         f"<code>canarec analyze</code>.</p>\n</header>\n<main>"
     )
@@ -305,9 +305,10 @@ def _comparison(found: Figures) -> str:
         "comparison",
         f"From {one} to {other}",
         drawing,
-        f"The lists of both versions for the same {found['users']:,} users, with 95 % intervals of the paired differences: one that "
+        f"The lists of both versions for the same {counted(found['users'], 'user')}, with 95 % intervals of the paired differences: one that "
         f"crosses 0 proves no change. {value(found['same_movies']['value'], percent)} of the movies in a list are the same. NDCG and Recall "
-        f"are from {escape(found['quality_from'])}.",
+        f"are from {escape(found['quality_from'])}."
+        + "".join(f" <strong>{escape(note)}</strong>" for note in found["notes"]),
         table(("", "Users", one, other, "Difference"), rows),
     )
 
@@ -323,7 +324,7 @@ def _about(figures: Figures) -> str:
             f"{stable['correlation']:.2f}."
         )
     if unknown:
-        lines.append(f"{unknown:,} interactions are with movies that the catalogue does not have.")
+        lines.append(f"Of movies that the catalogue does not have: {counted(unknown, 'interaction')}.")
     return (
         '<section aria-labelledby="about">\n<h2 id="about">About these figures</h2>\n'
         + "\n".join(f"<p>{line}</p>" for line in lines)

@@ -26,8 +26,8 @@ MEASURES = {f"ndcg_at_{N}": "ndcg", f"recall_at_{N}": "recall"}
 
 
 def compare(observed: Observed, first: Model, second: Model) -> Figures:
-    """{"versions", "users", "same_movies", "quality_from", "numbers": [{"number", "group", "users", "too_small", "first", "second",
-    "difference"}], "tenths"}; a difference is second − first.
+    """{"versions", "users", "same_movies", "quality_from", "shown", "notes", "numbers": [{"number", "group", "users", "too_small", "first",
+    "second", "difference"}], "tenths"}; a difference is second − first.
 
     Only users of whom both versions know something; the others get a fallback list, whichever version serves.
     """
@@ -43,11 +43,15 @@ def compare(observed: Observed, first: Model, second: Model) -> Figures:
     lists = [Lists.of_columns(matrix, place, dataset.users, dataset.genders) for matrix in matrices]
     view, members = _view(observed), groups(dataset.genders)
     quality_from, qualities = _qualities(observed, matrices, unseen & known[dataset.user], first, second)
+    answered = {} if observed.answers is None else dict(observed.answers.versions)
+    shown = {model.version: answered.get(model.version, 0) for model in (first, second)}
     return {
         "versions": [first.version, second.version],
         "users": int(np.count_nonzero(known)),
         "same_movies": written(mean(_same(*matrices))),
         "quality_from": quality_from,
+        "shown": shown,
+        "notes": _notes(shown),
         "numbers": [
             *_of_all(view, lists),
             *_of_users(view, lists, members),
@@ -63,6 +67,20 @@ def compare(observed: Observed, first: Model, second: Model) -> Figures:
             for one, other in zip(*map(view.tenths, lists), strict=True)
         ],
     }
+
+
+def _notes(shown: Mapping[str, int]) -> list[str]:
+    """What to keep in mind about the numbers.
+
+    >>> _notes({"v1": 0, "v2": 0})
+    []
+    """
+    if not any(shown.values()):
+        return []
+    lists = ", ".join(f"{number:,} of {version}" for version, number in shown.items())
+    return [
+        f"NDCG and Recall favour the version whose lists people were shown, since they choose from what they see; lists in this window: {lists}."
+    ]
 
 
 def _view(observed: Observed) -> View:

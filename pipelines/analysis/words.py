@@ -36,12 +36,17 @@ def summary(figures: Figures) -> list[str]:
 
 def _concentration(figures: Figures) -> list[str]:
     stats, watched, window = figures["popularity_stats"], figures["watched"], figures["window"]
-    said = []
-    if stats["top_share_percent"] is not None:
+    users, said = counted(window["users"], "user"), []
+    if stats["top_share_percent"] is not None and _few(figures):
         said.append(
-            f"The top {100 * stats['top_k_fraction']:g} % of movies receive {percent(stats['top_share_fraction'])} of all "
-            f"interactions: {window['interactions']:,}, by {window['users']:,} users, with {watched['movies']:,} of "
-            f"{stats['n_movies']:,} movies."
+            f"Only {watched['movies']:,} of {stats['n_movies']:,} movies were watched, so the top {_top(stats)} receive everything: "
+            f"{counted(window['interactions'], 'interaction')}, by {users}. The most watched movie has "
+            f"{percent(figures['top_movies'][0]['of_watched'])} of them."
+        )
+    elif stats["top_share_percent"] is not None:
+        said.append(
+            f"The top {_top(stats)} of movies receive {percent(stats['top_share_fraction'])} of all interactions: "
+            f"{window['interactions']:,}, by {users}, with {watched['movies']:,} of {counted(stats['n_movies'], 'movie')}."
         )
     if stats["corr_popularity_interactions"] is not None:
         said.append(
@@ -49,6 +54,17 @@ def _concentration(figures: Figures) -> list[str]:
             f"what is watched (r = {stats['corr_popularity_interactions']:.2f})."
         )
     return said
+
+
+def _few(figures: Figures) -> bool:
+    """Whether no more movies were watched than the top: whatever they are, it has all."""
+    stats, movies = figures["popularity_stats"], figures["watched"]["movies"]
+    few: bool = 0 < movies <= stats["top_k_fraction"] * stats["n_movies"]
+    return few
+
+
+def _top(stats: Figures) -> str:
+    return f"{100 * stats['top_k_fraction']:g} %"
 
 
 def _source(figures: Figures) -> str:
@@ -67,12 +83,21 @@ def _loop(figures: Figures) -> list[str]:
     if not recommended["lists"] or watched["gini"]["value"] is None or recommended["gini"]["value"] is None:
         return []
     more = recommended["gini"]["value"] > watched["gini"]["value"]
-    return [
+    compared = (
         f"Recommendations are {'more' if more else 'less'} concentrated than what people watch: the most watched tenth of movies is "
-        f"{percent(after)} of {recommended['source']}, and {percent(before)} of what is watched.",
-        f"{recommended['movies']:,} of {figures['popularity_stats']['n_movies']:,} movies "
-        f"({percent(recommended['coverage']['value'])}) are in any of the {recommended['lists']:,} lists.",
+        f"{percent(after)} of {recommended['source']}, and {percent(before)} of what is watched."
+    )
+    if _few(figures):
+        compared = "Whether recommendations are more concentrated than what people watch cannot be told from so few movies: look at a longer window."
+    return [
+        compared,
+        f"{recommended['movies']:,} of {counted(figures['popularity_stats']['n_movies'], 'movie')} "
+        f"({percent(recommended['coverage']['value'])}) are in {_any_list(recommended['lists'])}.",
     ]
+
+
+def _any_list(lists: int) -> str:
+    return "the one list" if lists == 1 else f"any of the {lists:,} lists"
 
 
 def _breadth(figures: Figures) -> list[str]:
@@ -119,7 +144,15 @@ def _changes(figures: Figures) -> list[str]:
     ]
     one, other = found["versions"]
     changed = "; ".join(proven) if proven else "no number is proven to have changed"
-    return [f"From {one} to {other}, for the same {found['users']:,} users: {changed}."]
+    return [f"From {one} to {other}, for the same {counted(found['users'], 'user')}: {changed}.", *found["notes"]]
+
+
+def counted(number: int, noun: str) -> str:
+    """
+    >>> counted(1, "user"), counted(1_200, "user")
+    ('1 user', '1,200 users')
+    """
+    return f"{number:,} {noun}" + "s" * (number != 1)
 
 
 def percent(share: float) -> str:

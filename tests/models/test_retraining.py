@@ -185,7 +185,7 @@ ALERT = "satisfaction of men over women 0.700 (0.600 to 0.800) [stable, 3600 s t
 def test_an_alert_of_stable_asks_sooner_than_time():
     found = asked(1, 0, 1, alerts=[ALERT])
     assert (found.due, found.rule) == (True, "alert")
-    assert found.reason.startswith(f"due: {ALERT}; 0 new users of 50 and 1 new interactions of 100")
+    assert found.reason.startswith(f"due: {ALERT}; 0 new users of 50 and 1 new interaction of 100")
 
 
 @pytest.mark.parametrize(

@@ -153,4 +153,6 @@ def test_one_interaction_is_enough(tmp_path, small_archive):
     found = figures(world.observed())
     json.dumps(found, allow_nan=False)
     assert found["popularity_stats"]["top_share_percent"] == 100
-    assert words.summary(found)[0].startswith("The top 10 % of movies receive 100 % of all interactions: 1, by 1 users")
+    assert words.summary(found)[0].startswith(
+        "The top 10 % of movies receive 100 % of all interactions: 1, by 1 user, with 1 of 1 movie."
+    )

@@ -88,6 +88,11 @@ def test_where_popularity_is_from_is_a_sentence_also_where_it_is_from_nowhere(fi
     assert "<p>Popularity is from: catalogue.</p>" in page({**figures, "popularity_source": "catalogue"})
 
 
+def test_what_the_comparison_notes_stands_beside_it(figures):
+    (note,) = figures["comparison"]["notes"]
+    assert f"<strong>{note}</strong>" in page(figures)
+
+
 def test_the_page_has_a_language_a_title_and_a_width_for_phones(sound):
     assert sound.all("html")[0][1]["lang"] == "en"
     assert len(sound.all("title")) == 1 + len(sound.all("svg"))

@@ -8,7 +8,7 @@ from pipelines import evaluate
 from pipelines.analysis import versions
 from pipelines.analysis.observed import Window
 
-from .conftest import BEGIN_MS, HOUR_MS
+from .conftest import BEGIN_MS, HOUR_MS, answer
 
 ALS = {"algorithm": "als", "factors": 4, "iterations": 4, "alpha": 3.0, "regularization": 1.0, "seed": 0}
 
@@ -105,6 +105,18 @@ def test_without_anything_new_each_versions_own_evaluation_stands_without_an_int
     assert found["quality_from"].startswith("each version's own evaluation")
     assert (row["first"]["value"], row["second"]["value"]) == (0.25, 0.5)
     assert row["difference"] == {"value": 0.25, "low": None, "high": None}
+
+
+def test_that_quality_favours_who_was_shown_is_noted_with_how_often_each_was(trained):
+    world, plain, damped = trained
+    assert versions.compare(world.observed(), plain, damped)["notes"] == []  # nobody was shown anything
+    served = [answer(n, f"u{n}", ["m0"], version) for n, version in enumerate(["v1", "v1", "v1", "v2", "v7"])]
+    world.add("recommendations", served)
+    found = versions.compare(world.observed(), plain, damped)
+    assert found["shown"] == {"v1": 3, "v2": 1}
+    (note,) = found["notes"]
+    assert note.startswith("NDCG and Recall favour the version whose lists people were shown")
+    assert note.endswith("3 of v1, 1 of v2.")
 
 
 def test_offsets_of_another_life_of_the_topics_take_no_history_away(trained):
