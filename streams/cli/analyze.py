@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from models.errors import CanarecError, UsageError
-from streams.cli.options import Folder, Moment, cluster_options, now_option
+from streams.cli.options import AGO, Folder, Moment, cluster_options, ms, now_option
 from streams.home import Home
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ BROKER_WAIT_S = 2
 
 @click.command()
 @click.option("--data", type=Folder(exists=True), help="A MovieLens folder instead of the archive.")
-@click.option("--since", type=Moment(), help="Only what happened from then on (RFC 3339).")
+@click.option("--since", type=Moment(), help=f"Only what happened from then on: {AGO}.")
 @click.option("--until", type=Moment(), help="Only what happened before then.")
 @click.option("--compare", nargs=2, metavar="V1 V2", help="What changed from one model version to the other.")
 @now_option
@@ -43,16 +43,18 @@ def analyze(
     Example:
       canarec analyze
       canarec analyze --data ml-latest-small
-      canarec analyze --since 2026-11-01T00:00:00Z --compare v1 v2
+      canarec analyze --since 7d --compare v1 v2
     """
     from models.recommenders import store
     from pipelines import analyze as library
     from pipelines.analysis import report, versions, words
     from pipelines.analysis.observed import Window
 
-    window = Window(*(None if at is None else round(1_000 * at.timestamp()) for at in (since, until)))
+    window = Window(ms(since), ms(until))
     if window.since_ms is not None and window.until_ms is not None and window.since_ms >= window.until_ms:
         raise UsageError("--since must be before --until")
+    if compare is not None and compare[0] == compare[1]:
+        raise UsageError(f"--compare {compare[0]} {compare[1]}: a version is compared with another one")
     applied = home.load()
     models = [store.read(home.models, version) for version in compare or ()]
     if data is None:

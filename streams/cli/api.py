@@ -5,28 +5,26 @@ import sys
 
 import click
 
-from streams.cli.options import Host, Number, cluster_options
+from streams.cli.options import Host, Integer, Seconds, cluster_options
 from streams.home import Home
 
 
 @click.command()
 @cluster_options
 @click.option("--host", default="127.0.0.1", show_default=True, type=Host(), help="Where to listen.")
-@click.option(
-    "--port", default=8082, show_default=True, type=click.IntRange(0, 65535), help="0: any free one, printed."
-)
+@click.option("--port", default=8082, show_default=True, type=Integer(0, 65535), help="0: any free one, printed.")
 @click.option(
     "--timeout",
     default=10.0,
     show_default=True,
-    type=Number(0, 3_600, min_open=True),
-    help="Seconds that a request waits for its answer.",
+    type=Seconds(0, 3_600, min_open=True),
+    help="How long a request waits for its answer: seconds, or 2m.",
 )
 @click.option(
     "--most-waiting",
     default=1_000,
     show_default=True,
-    type=click.IntRange(1, 100_000),
+    type=Integer(1, 100_000),
     help="Requests that wait at once; more are turned away.",
 )
 def api(home: Home, bootstrap_servers: str, host: str, port: int, timeout: float, most_waiting: int) -> None:

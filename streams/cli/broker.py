@@ -6,16 +6,14 @@ from pathlib import Path
 import click
 
 from streams.broker import Broker
-from streams.cli.options import Folder, Host, home_option
+from streams.cli.options import Folder, Host, Integer, home_option
 from streams.home import Home
 from streams.jars import KAFKA_VERSION
 
 
 @click.command()
 @home_option
-@click.option(
-    "--port", default=9092, show_default=True, type=click.IntRange(0, 65535), help="0: any free one, printed."
-)
+@click.option("--port", default=9092, show_default=True, type=Integer(0, 65535), help="0: any free one, printed.")
 @click.option("--data-dir", type=Folder(), help="Where Kafka keeps its data. [default: HOME/artifacts/kafka]")
 @click.option("--host", default="127.0.0.1", type=Host(), show_default=True, help="The address to listen on.")
 @click.option(

@@ -3,7 +3,6 @@
 import getpass
 import json
 import os
-import re
 import socket
 import sys
 import time
@@ -24,7 +23,7 @@ from models.release import rollout
 from streams.cli import changes
 from streams.cli.config import missing_models
 from streams.cli.hints import complete
-from streams.cli.options import Command, Number, cluster_options
+from streams.cli.options import AGO, Command, Integer, Moment, Number, Seconds, cluster_options, ms
 from streams.home import Home
 from streams.shown import console
 from streams.trial import as_json, head, line, screen, words
@@ -32,7 +31,6 @@ from streams.trial import as_json, head, line, screen, words
 if TYPE_CHECKING:
     from pipelines.trial import Following
 
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _TOLD_EVERY_S = 300.0
 WORSE, UNDECIDED = 3, 4  # exit codes of `gate`
 
@@ -50,28 +48,6 @@ class Words(click.ParamType):
         if not words or not words.isprintable() or len(words) > self.longest:
             self.fail(f"expected a line of 1 to {self.longest} characters", param, ctx)
         return words
-
-
-class Since(click.ParamType):
-    """A moment: RFC 3339, or how long ago (90s, 15m, 24h, 7d). In milliseconds since 1970."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        now_ms = _now_ms()
-        ago = re.fullmatch(r"(\d{1,7}(?:\.\d+)?)([smhd])", value, re.ASCII)
-        try:
-            at = datetime.fromisoformat(value.upper()) if ago is None else None
-        except ValueError:
-            self.fail(f"{value[:100]!r} is neither RFC 3339 nor 90s, 15m, 24h or 7d", param, ctx)
-        if at is not None:
-            at_ms = round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
-        else:
-            assert ago is not None
-            at_ms = now_ms - round(float(ago[1]) * _SECONDS[ago[2]] * 1000)
-        if not 0 <= at_ms < now_ms:
-            self.fail(f"{value[:100]!r} is not between 1970 and now", param, ctx)
-        return at_ms
 
 
 def _user_at_host() -> str:
@@ -110,12 +86,10 @@ def canary() -> None:
 
 @canary.command()
 @cluster_options
-@click.option(
-    "--since", type=Since(), help="Count from then on: RFC 3339, or 90s, 15m, 24h, 7d ago. [default: see above]"
-)
-@click.option("--at-most", type=click.IntRange(1), help="Answers that are counted, the newest. [default: 250,000]")
+@click.option("--since", type=Moment(past=True), help=f"Count from then on: {AGO}. [default: see above]")
+@click.option("--at-most", type=Integer(1), help="Answers that are counted, the newest. [default: 250,000]")
 @click.option("--json", "in_json", is_flag=True, help="For programs.")
-def status(home: Home, bootstrap_servers: str, since: int | None, at_most: int | None, in_json: bool) -> None:
+def status(home: Home, bootstrap_servers: str, since: datetime | None, at_most: int | None, in_json: bool) -> None:
     """The split, its versions, and what each arm has done: users, requests, success, latency, clicks, hits, satisfaction.
 
     Counted is since these two versions are in the split, at most the last 24 hours. Then the verdict so far: the scheduler's, if it
@@ -145,7 +119,7 @@ def status(home: Home, bootstrap_servers: str, since: int | None, at_most: int |
             cluster,
             applied,
             now_ms=_now_ms(),
-            since_ms=since,
+            since_ms=ms(since),
             at_most=at_most or AT_MOST,
             looking=lambda topic: shown.update(f"reading {topic}"),
         )
@@ -197,10 +171,10 @@ def verify(home: Home, bootstrap_servers: str) -> None:
 @click.option(
     "--wait",
     "wait_s",
-    type=Number(0, 30 * 86_400),
+    type=Seconds(0, 30 * 86_400),
     default=0.0,
     show_default=True,
-    help="Seconds that a verdict is waited for, at most.",
+    help="How long a verdict is waited for, at most: seconds, or 15m, 24h.",
 )
 @cluster_options
 def gate(wait_s: float, home: Home, bootstrap_servers: str) -> None:
@@ -211,7 +185,7 @@ def gate(wait_s: float, home: Home, bootstrap_servers: str) -> None:
 
     \b
     Example:
-      canarec canary gate --wait 14400 && canarec canary promote
+      canarec canary gate --wait 4h && canarec canary promote
     """
     from streams.cli.release import following
 

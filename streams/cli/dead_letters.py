@@ -6,6 +6,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import click
@@ -17,8 +18,7 @@ from rich.table import Table
 from models.config import Applied
 from models.dead_letters import ATTEMPTS, Header, Letter, Place
 from models.errors import REASONS, BadArtifact, CanarecError, UsageError
-from streams.cli.canary import Since
-from streams.cli.options import Command, cluster_options
+from streams.cli.options import AGO, Command, Integer, Moment, cluster_options, ms
 from streams.clients import Cluster
 from streams.home import Home
 from streams.shown import console
@@ -48,8 +48,8 @@ def _which(command: Command) -> Command:
             "--reason", type=click.Choice(REASONS), metavar="REASON", help="Refused for this (docs/operating.md)."
         ),
         click.option("--topic", help="Refused in this topic, by its name in docs/topics.md or its own."),
-        click.option("--since", type=Since(), help="From then on: RFC 3339, or 90s, 15m, 24h, 7d ago."),
-        click.option("--until", type=Since(), help="Before then."),
+        click.option("--since", type=Moment(past=True), help=f"From then on: {AGO}."),
+        click.option("--until", type=Moment(past=True), help="Before then."),
     ):
         command = option(command)
     return cluster_options(command)
@@ -69,15 +69,15 @@ def dead_letters() -> None:
 
 @dead_letters.command("list")
 @_which
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="The newest; all are counted.")
+@click.option("--limit", type=Integer(1), default=50, show_default=True, help="The newest; all are counted.")
 @click.option("--json", "as_json", is_flag=True, help="For programs: a line each.")
 def list_(
     home: Home,
     bootstrap_servers: str,
     reason: str | None,
     topic: str | None,
-    since: int | None,
-    until: int | None,
+    since: datetime | None,
+    until: datetime | None,
     limit: int,
     as_json: bool,
 ) -> None:
@@ -90,7 +90,7 @@ def list_(
     from streams import refused
 
     applied, cluster = _asked(home, bootstrap_servers)
-    found = refused.find(cluster, applied, refused.Wanted(reason, _named(applied, topic), since, until))
+    found = refused.find(cluster, applied, refused.Wanted(reason, _named(applied, topic), ms(since), ms(until)))
     shown = found.letters[-limit:]
     if as_json:
         for letter in shown:
@@ -165,10 +165,10 @@ def show(place: Place, home: Home, bootstrap_servers: str, as_json: bool, raw: b
 @click.argument("places", type=PlaceOf(), nargs=-1)
 @_which
 @click.option("--all", "every", is_flag=True, help="All that the topic has.")
-@click.option("--limit", type=click.IntRange(1), help="So many at most, the oldest.")
+@click.option("--limit", type=Integer(1), help="So many at most, the oldest.")
 @click.option(
     "--max-attempts",
-    type=click.IntRange(1, 1_000),
+    type=Integer(1, 1_000),
     default=ATTEMPTS,
     show_default=True,
     help="How often the same bytes are published again, whatever became of them.",
@@ -181,8 +181,8 @@ def replay(
     bootstrap_servers: str,
     reason: str | None,
     topic: str | None,
-    since: int | None,
-    until: int | None,
+    since: datetime | None,
+    until: datetime | None,
     every: bool,
     limit: int | None,
     max_attempts: int,
@@ -206,7 +206,7 @@ def replay(
     if bool(places) + (any(each is not None for each in chosen)) + every != 1:
         raise UsageError("give PARTITION:OFFSET, or which (--reason, --topic, --since, --until), or --all")
     applied, cluster = _asked(home, bootstrap_servers)
-    wanted = refused.Wanted(reason, _named(applied, topic), since, until, frozenset(places))
+    wanted = refused.Wanted(reason, _named(applied, topic), ms(since), ms(until), frozenset(places))
     with Console(stderr=True).status("reading dead-letters") as status:  # only where a person watches
         found = refused.find(cluster, applied, wanted)
         missing = sorted(set(places) - {letter.place for letter in found.letters})

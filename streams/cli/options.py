@@ -4,7 +4,7 @@ import math
 import os
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from streams.home import Home
 
 Command = Callable[..., Any]
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _SERVER = re.compile(r"(?:[A-Za-z_]+://)?(?:\[[0-9A-Fa-f:.%]+\]|[\w.-]+)(?::(?P<port>\d{1,5}))?", re.ASCII)
 
 
@@ -38,6 +40,8 @@ class Folder(click.Path):
 class Number(click.FloatRange):
     """A number in a range. Neither NaN, which no comparison finds outside, nor an infinity."""
 
+    name = "number"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
@@ -45,19 +49,47 @@ class Number(click.FloatRange):
         return number
 
 
+class Integer(click.IntRange):
+    """An integer in a range."""
+
+    name = "integer"
+
+
+class Seconds(Number):
+    """A duration: a number of seconds in a range, or 90s, 15m, 24h, 7d."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(value if (found := _duration(value)) is None else found, param, ctx)
+
+
 class Moment(click.ParamType):
-    """A time as RFC 3339 has it; UTC where no zone is given."""
+    """A time as RFC 3339 has it, UTC where no zone is given; or how long ago: 90s, 15m, 24h, 7d. None before 1970; `past`: nor after now."""
 
     name = "time"
+
+    def __init__(self, *, past: bool = False) -> None:
+        self.past = past
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         if isinstance(value, datetime):
             return value
+        now, ago = datetime.now(UTC), _duration(value)
         try:
-            moment = datetime.fromisoformat(value.upper())
+            moment = datetime.fromisoformat(value.upper()) if ago is None else now - timedelta(seconds=ago)
         except ValueError:
-            self.fail(f"{_shortened(value)!r} is not RFC 3339, 2026-11-27T08:00:00Z", param, ctx)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            self.fail(
+                f"{_shortened(value)!r} is neither RFC 3339, 2026-11-27T08:00:00Z, nor 90s, 15m, 24h or 7d", param, ctx
+            )
+        except OverflowError:  # longer ago than there are years
+            moment = datetime.min
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        if moment < _EPOCH:
+            self.fail(f"{_shortened(value)!r} is before 1970", param, ctx)
+        if self.past and moment >= now:
+            self.fail(f"{_shortened(value)!r} is not over yet", param, ctx)
+        return moment
 
 
 class Host(click.ParamType):
@@ -69,6 +101,21 @@ class Host(click.ParamType):
         if not re.fullmatch(r"[\w.:%-]{1,253}", value, re.ASCII) or any(len(part) > 63 for part in value.split(".")):
             self.fail(f"{_shortened(value)!r} is no host name or address", param, ctx)
         return str(value)
+
+
+def ms(moment: datetime | None) -> int | None:
+    """In milliseconds since 1970."""
+    return None if moment is None else round(1_000 * moment.timestamp())
+
+
+def _duration(value: Any) -> float | None:
+    """In seconds; None where it does not end in s, m, h or d.
+
+    >>> [_duration(text) for text in ("90s", "1.5h", "7d", "90", "d")]
+    [90.0, 5400.0, 604800.0, None, None]
+    """
+    found = re.fullmatch(r"(\d{1,7}(?:\.\d+)?)([smhd])", value, re.ASCII) if isinstance(value, str) else None
+    return None if found is None else float(found[1]) * _SECONDS[found[2]]
 
 
 def _shortened(value: Any) -> str:
@@ -125,6 +172,8 @@ metrics_host_option = click.option(
     type=Host(),
     help="Where metrics are served. Nobody is asked who they are.",
 )
+
+AGO = "RFC 3339, or 90s, 15m, 24h, 7d ago"
 
 now_option = click.option(
     "--now", type=Moment(), envvar="CANAREC_NOW", hidden=True, help="The time, for tests of what time decides."

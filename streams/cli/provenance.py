@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from models import wire
 from models.errors import BadMessage, UsageError
-from streams.cli.options import Command, cluster_options
+from streams.cli.options import Command, Integer, cluster_options
 from streams.home import Home
 from streams.shown import console
 
@@ -98,8 +98,8 @@ def show(request_id: str, home: Home, bootstrap_servers: str, day: date | None, 
 @provenance.command()
 @click.argument("request_id", type=RequestId(), required=False)
 @_found_options
-@click.option("--sample", type=click.IntRange(1, 10_000_000), help="So many records, chosen by chance, instead of one.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Of that choice.")
+@click.option("--sample", type=Integer(1, 10_000_000), help="So many records, chosen by chance, instead of one.")
+@click.option("--seed", default=0, show_default=True, type=Integer(0, 2**63 - 1), help="Of that choice.")
 @click.option("--json", "as_json", is_flag=True, help="For programs; of one request.")
 def replay(
     request_id: str | None,

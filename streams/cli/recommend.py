@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from models.errors import CanarecError, UsageError
-from streams.cli.options import Number, cluster_options
+from streams.cli.options import Integer, Seconds, cluster_options
 from streams.home import Home
 
 # what a call of this command can be refused for; the words of the others stand in docs/operating.md
@@ -20,12 +20,12 @@ _REFUSED = {
 @click.command()
 @click.argument("user_id")
 @cluster_options
-@click.option("-n", default=20, show_default=True, type=click.IntRange(1, 100), help="How many movies.")
+@click.option("-n", default=20, show_default=True, type=Integer(1, 100), help="How many movies.")
 @click.option("--genres", help="Only movies of any of these, with commas between.")
 @click.option("--include-seen", is_flag=True, help="Also what the user has seen.")
 @click.option("--json", "as_json", is_flag=True, help="The answer exactly as it came.")
 @click.option(
-    "--timeout", default=15.0, show_default=True, type=Number(0, 86_400, min_open=True), help="Seconds to wait."
+    "--timeout", default=15.0, show_default=True, type=Seconds(0, 86_400, min_open=True), help="Seconds to wait, or 2m."
 )
 @click.option("--explain", is_flag=True, help="Which watched movies pulled each one in.")
 def recommend(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from streams.cli.options import cluster_options, metrics_host_option
+from streams.cli.options import Integer, cluster_options, metrics_host_option
 from streams.home import Home
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @cluster_options
 @click.option(
     "--metrics-port",
-    type=click.IntRange(0, 65535),
+    type=Integer(0, 65535),
     help="Prometheus port (default 8001, or any free one if it is taken; 0: any free one).",
 )
 @metrics_host_option

@@ -5,12 +5,21 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from msgspec.structs import replace
 
 from models.config import Simulator
-from models.errors import CanarecError
-from streams.cli.options import Number, cluster_options
+from models.errors import CanarecError, UsageError
+from streams.cli.options import Integer, Number, Seconds, cluster_options
 from streams.home import Home
+
+CHECKED = (
+    "--check",
+    "--seed",
+    "--tilt",
+    "--home",
+    "--bootstrap-servers",
+)  # what `--check` heeds, and what every command takes
 
 if TYPE_CHECKING:
     from streams.simulator import Counts
@@ -20,10 +29,8 @@ if TYPE_CHECKING:
 @cluster_options
 @click.option("--check", is_flag=True, help="The history of `canarec up` against published figures; needs no broker.")
 @click.option("--rate", type=Number(0, 10_000, min_open=True), help="Requests a second. [default: config.json's]")
-@click.option("--for", "seconds", type=Number(min=0), help="End by itself after so many seconds.")
-@click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), help="The same seed makes the same users. [default: config.json's]"
-)
+@click.option("--for", "seconds", type=Seconds(min=0), help="End by itself after so many seconds, or 15m, 24h.")
+@click.option("--seed", type=Integer(0, 2**32 - 1), help="The same seed makes the same users. [default: config.json's]")
 @click.option(
     "--users", help="Who asks: a range as 1-610, or a file with an id a line. [default: all known, and new ones]"
 )
@@ -31,10 +38,10 @@ if TYPE_CHECKING:
 @click.option("--bots", type=Number(0, 1), help="Share of the requests that are bots'.")
 @click.option("--tilt", type=Number(0, 10), help="How far the tastes of men and women lie apart.")
 @click.option("--drift", type=click.Choice(["none", "abrupt", "gradual"]), help="Everybody's taste changes.")
-@click.option("--drift-after", type=Number(0, 1e9), help="Seconds after the start at which it begins to.")
+@click.option("--drift-after", type=Seconds(0, 1e9), help="So long after the start it begins to: seconds, or 15m, 24h.")
 @click.option("--bursts", type=Number(1, 1_000), help="Now and then so many times the requests.")
 @click.option("--night", type=Number(0, 1), help="Share of the requests that are missing at midnight.")
-@click.option("--day", type=Number(0, 1e6, min_open=True), help="Seconds from one noon to the next.")
+@click.option("--day", type=Seconds(0, 1e6, min_open=True), help="From one noon to the next: seconds, or 15m, 24h.")
 @click.option("--movielog/--events", default=None, help="Raw lines, some damaged, or events of the contract.")
 @click.option("--damage", type=Number(0, 1), help="Share of the lines that have a stray character.")
 @click.option("--history", is_flag=True, help="First publish the history of `canarec up`, unless there are other data.")
@@ -66,6 +73,7 @@ def simulate(
     applied = home.load()
     chosen = _chosen(applied.config.simulator, **habits)
     if check:
+        _only_what_the_history_heeds()
         _check(chosen)
         return
     ending = threading.Event()
@@ -108,6 +116,20 @@ def _chosen(
 
 def _given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _only_what_the_history_heeds() -> None:
+    """UsageError where an option is given that `--check` would not heed: of requests, and of what users do with their answers."""
+    ctx = click.get_current_context()
+    given = [
+        max(parameter.opts, key=len)
+        for parameter in ctx.command.params
+        if ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+    ]
+    if others := [name for name in given if name not in CHECKED]:
+        raise UsageError(
+            f"--check makes a history, where {', '.join(others)} would do nothing: only --seed and --tilt change it"
+        )
 
 
 def _check(chosen: Simulator) -> None:

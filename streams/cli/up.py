@@ -20,7 +20,7 @@ from streams import processes, summary, topics
 from streams.broker import Broker
 from streams.cli.broker import FetchBar
 from streams.cli.hints import suggestion
-from streams.cli.options import Folder, Number, home_option, servers
+from streams.cli.options import Folder, Integer, Number, Seconds, home_option, servers
 from streams.clients import Cluster
 from streams.home import Home
 from streams.worker import child_command, free_port
@@ -47,23 +47,25 @@ class Ended(BaseException):
 @click.option(
     "--port",
     default=DEFAULT_PORT,
-    type=click.IntRange(0, 65535),
+    type=Integer(0, 65535),
     show_default=True,
     help="Port of the broker that is started.",
 )
 @click.option("--data", type=Folder(exists=True), help="A MovieLens folder; without, the simulator's history.")
-@click.option("--for", "seconds", type=Number(min=0), help="End by itself so many seconds after it was ready.")
+@click.option(
+    "--for", "seconds", type=Seconds(min=0), help="End by itself so many seconds, or 15m, 24h, after it was ready."
+)
 @click.option(
     "--traffic", type=Number(0, 10_000), help="Simulated requests a second; 0 for none (default: config.json)."
 )
 @click.option(
     "--metrics-port",
-    type=click.IntRange(0, 65535),
+    type=Integer(0, 65535),
     help="Prometheus port of the worker (default 8000, or any free one).",
 )
 @click.option(
     "--api-port",
-    type=click.IntRange(0, 65535),
+    type=Integer(0, 65535),
     help="Port of the gateway and the live page (default 8082, or any free one).",
 )
 def up(

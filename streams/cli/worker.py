@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from streams.cli.options import cluster_options, metrics_host_option
+from streams.cli.options import Integer, cluster_options, metrics_host_option
 from streams.home import Home
 
 
@@ -12,7 +12,7 @@ from streams.home import Home
 @cluster_options
 @click.option(
     "--metrics-port",
-    type=click.IntRange(0, 65535),
+    type=Integer(0, 65535),
     help="Prometheus port (default 8000, or any free one if it is taken; 0: any free one).",
 )
 @metrics_host_option

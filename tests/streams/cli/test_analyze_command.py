@@ -1,6 +1,7 @@
 """`canarec analyze` without a broker: from a folder and from an archive, and what it says where there is nothing to analyze."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,16 @@ def test_a_window_without_events_is_told(tmp_path: Path, folder: Path, capsys: p
     assert canarec(tmp_path, "--data", str(folder), "--since", "2026-01-01T00:00:00Z") == 1
     assert "has no interactions from 2026-01-01T00:00:00+00:00" in capsys.readouterr().err
     assert not (tmp_path / "artifacts" / "analysis").exists()
+
+
+def test_a_window_may_begin_so_long_ago(tmp_path: Path, folder: Path) -> None:
+    (folder / "ratings.csv").write_text(
+        f"userId,movieId,rating,timestamp\n1,1,3.0,1000000\n1,2,3.0,{round(time.time()) - 3_600}\n"
+    )
+    assert canarec(tmp_path, "--data", str(folder), "--since", "2h") == 0
+    found = json.loads((tmp_path / "artifacts" / "analysis" / "latest.json").read_text())
+    assert found["window"]["interactions"] == 1
+    assert canarec(tmp_path, "--data", str(folder), "--since", "30m") == 1
 
 
 def test_a_window_that_ends_before_it_begins_is_a_wrong_call(

@@ -158,3 +158,46 @@ def test_a_home_that_may_not_be_written_is_a_failure_in_one_line(
 ) -> None:
     tmp_path.chmod(0o500)
     assert "cannot be written" in refused(["worker", "--home", str(tmp_path), *NOBODY], capsys, code=1)
+
+
+NO_MOMENTS = [
+    "",
+    "yesterday",
+    "2h ago",
+    "2 h",
+    "h",
+    "1w",
+    "-1h",
+    "nan",
+    "2026-13-01",
+    "9999999d",
+    "1969-12-31T23:59:59Z",
+]
+
+
+@pytest.mark.parametrize("moment", NO_MOMENTS)
+@pytest.mark.parametrize(
+    "option", ["analyze --since", "analyze --until", "canary status --since", "dead-letters list --until"]
+)
+def test_a_moment_is_one_or_how_long_ago_it_was(
+    option: str, moment: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    *command, name = option.split()
+    assert name in refused([*command, f"{name}={moment}", "--home", str(tmp_path), *NOBODY], capsys)
+
+
+@pytest.mark.parametrize("command", ["canary status", "dead-letters list", "dead-letters replay"])
+def test_what_is_counted_from_then_on_begins_before_now(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "not over yet" in refused([*command.split(), "--since", "2999-01-01T00:00:00Z", *NOBODY], capsys)
+
+
+@pytest.mark.parametrize("option", ["windows --last", "recommend 1 -n", "canary status --at-most", "api --port"])
+def test_an_integer_is_one(option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    *command, name = option.split()
+    line = refused([*command, name, "x", *(() if command == ["api"] else ("--home", str(tmp_path)))], capsys)
+    assert line == f"canarec: Invalid value for '{name}': 'x' is not a valid integer."
+
+
+def test_a_version_is_compared_with_another_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused(["analyze", "--compare", "v1", "v1", "--home", str(tmp_path), *NOBODY], capsys)
+    assert line == "canarec: --compare v1 v1: a version is compared with another one"

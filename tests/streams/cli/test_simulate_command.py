@@ -31,3 +31,18 @@ def test_what_is_out_of_bounds_is_bad_usage(wrong, tmp_path, capsys):
         main(["simulate", "--check", *wrong, "--home", str(tmp_path)])
     assert ended.value.code == 2
     assert wrong[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("others", "named"),
+    [
+        (["--rate", "5"], "--rate"),
+        (["--bots", "0"], "--bots"),
+        (["--seed", "1", "--for", "1", "--quiet"], "--for, --quiet"),
+    ],
+)
+def test_what_a_check_would_not_heed_is_bad_usage(others, named, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["simulate", "--check", *others, "--home", str(tmp_path)])
+    assert ended.value.code == 2
+    assert f"where {named} would do nothing" in capsys.readouterr().err
