@@ -8,24 +8,23 @@ from typing import Any
 import click
 import msgspec
 from confluent_kafka import KafkaException
-from rich.table import Table
 
 from models.errors import CanarecError
 from models.measures.reports import FAIRNESS, LOOPS, Fairness, FeedbackLoop
-from streams.cli.options import cluster_options
+from streams.cli.options import Integer, cluster_options
 from streams.home import Home
-from streams.shown import console
 
-FIGURES: tuple[tuple[str, type[FeedbackLoop] | type[Fairness], tuple[str, ...]], ...] = (
-    (LOOPS, FeedbackLoop, ("requests", "ctr", "hit_rate", "coverage", "exposure_gini")),
-    (FAIRNESS, Fairness, ("satisfaction_ratio", "ci_low", "ci_high")),
-)
+KINDS: dict[str, type[FeedbackLoop] | type[Fairness]] = {LOOPS: FeedbackLoop, FAIRNESS: Fairness}
+FIGURES = {
+    LOOPS: ("requests", "ctr", "hit_rate", "coverage", "exposure_gini"),
+    FAIRNESS: ("satisfaction_ratio", "ci_low", "ci_high"),
+}
 EQUAL, DIFFERS, GONE = "equal", "differs", "gone"
 
 
 @click.command()
 @click.option(
-    "--last", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Records of each topic, the newest."
+    "--last", type=Integer(1, 10_000), default=10, show_default=True, help="Records of each topic, the newest."
 )
 @click.option(
     "--verify", is_flag=True, help="Compute each again from the offsets that it names. Exit 1 where one differs."
@@ -47,28 +46,26 @@ def windows(home: Home, bootstrap_servers: str, last: int, verify: bool, in_json
     applied, cluster = home.load(), home.cluster(bootstrap_servers)
     cluster.check(timeout_s=5)
     outcomes: Counter[str] = Counter()
-    for name, kind, figures in FIGURES:
-        table = Table(
-            "window", "length", "variant", "model", *figures, "status", *(["again"] if verify else []), title=name
-        )
-        records = newest(cluster, applied, kind, last)[-last:]
+    for name, figures in FIGURES.items():
+        records = newest(cluster, applied, KINDS[name], last)[-last:]
+        if not in_json:
+            click.echo(name if records else f"{name}: no window has closed yet")
         before = levels_before(cluster, applied, records) if verify else None
-        for told in records:
-            record, outcome, differing = as_json(told), "", {}
+        for record in records:
+            shown, outcome, differing = as_json(record), "", {}
             if verify:
                 try:
-                    differing = differences(record, as_json(recompute(cluster, applied, told, before)))
+                    differing = differences(shown, as_json(recompute(cluster, applied, record, before)))
                     outcome = DIFFERS if differing else EQUAL
                 except (CanarecError, KafkaException) as error:
                     outcome = f"{GONE}: {error}"
                 outcomes[outcome.partition(":")[0]] += 1
             if in_json:
                 again = {"computed_again": outcome, "differing": differing} if verify else {}
-                click.echo(json.dumps({"topic": name, **record, **again}))
+                click.echo(json.dumps({"topic": name, **shown, **again}))
             else:
-                table.add_row(*_row(record, figures), *([_told(outcome, differing)] if verify else []))
-        if not in_json:
-            console().print(table if table.row_count else f"{name}: no window has closed yet")
+                for line in lines(shown, figures, told(outcome, differing)):
+                    click.echo(line)
     if verify and not in_json:
         click.echo(
             ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items())) or "nothing to verify"
@@ -89,18 +86,29 @@ def differences(record: Mapping[str, Any], again: Mapping[str, Any]) -> dict[str
     return {name: (record.get(name), again.get(name)) for name in names if record.get(name) != again.get(name)}
 
 
-def _row(record: Mapping[str, Any], figures: Sequence[str]) -> list[str]:
-    found = ["" if record.get(name) is None else f"{record[name]:.4g}" for name in figures]
-    model = str(record["model_version"] or "–")
-    return [
-        str(record["window_start"])[:19],
-        f"{record['window_s']:g} s",
-        str(record["variant"]),
-        model,
-        *found,
-        str(record["status"]),
-    ]
+def lines(record: Mapping[str, Any], figures: Sequence[str], again: str = "") -> list[str]:
+    """A record as a person reads it on 80 columns; `again`, which may be longer, on a line of its own.
+
+    >>> found = {"window_start": "2026-11-27T08:00:00Z", "window_s": 300, "variant": "stable", "model_version": "v1"}
+    >>> for line in lines({**found, "requests": 1200, "ctr": 0.31234, "hit_rate": None, "status": "ok"}, ("requests", "ctr", "hit_rate"), "equal"):
+    ...     print(line)
+    2026-11-27 08:00:00    300 s  stable  v1      ok
+      requests 1200  ctr 0.312  hit_rate –
+      again: equal
+    """
+    start, model = str(record["window_start"])[:19].replace("T", " "), str(record["model_version"] or "–")
+    head = f"{start}  {record['window_s']:>5g} s  {record['variant']:<6}  {model:<6}  {record['status']}"
+    shown = [f"{name} {_number(record.get(name))}" for name in figures]
+    told = [head, f"  {'  '.join(shown)}", *([f"  again: {again}"] if again else [])]
+    return [line if line.isprintable() else repr(line) for line in told]
 
 
-def _told(outcome: str, differing: Mapping[str, tuple[Any, Any]]) -> str:
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return str(value) if isinstance(value, int) else f"{value:.3f}"
+
+
+def told(outcome: str, differing: Mapping[str, tuple[Any, Any]]) -> str:
+    """What came of computing a record again, with each field that differs."""
     return outcome + "".join(f"; {name}: {was} → {now}" for name, (was, now) in differing.items())
