@@ -82,7 +82,7 @@ class _Arm:
 class Live:
     """The state so far.
 
-    >>> live = Live(horizon_ms=1_000)
+    >>> live = Live(horizon_ms=1_000, group_users_min=100)
     >>> live.told({"event": "configuration_applied", "to": {"config_sha256": "", "stable": "v1", "candidate": "v2", "percentage": 10}}, 0)
     >>> live.answered(Answered("r1", "u", "ok", ["m1"], "", 7, "stable", "v1"), at_ms=10)
     >>> arm = live.arms()["of"]["stable"]
@@ -90,8 +90,9 @@ class Live:
     (1, 1, {'p50': 7, 'p99': 7})
     """
 
-    def __init__(self, horizon_ms: int, since_ms: int = 0) -> None:
+    def __init__(self, horizon_ms: int, group_users_min: int, since_ms: int = 0) -> None:
         self.movies: dict[str, Movie] = {}
+        self._group_users_min = group_users_min  # who must have reported before men and women are compared
         self._horizon_ms, self._since_ms, self._now_ms = horizon_ms, since_ms, since_ms
         self._groups: dict[str, str] = {}  # of users whose gender is known
         self._story, self._split_ms = Story(), 0
@@ -209,7 +210,10 @@ class Live:
         return {
             "since_ms": self._since_ms,
             "answers_per_s": self._rate(),
-            "of": {variant: _told(arm, summary.get(variant, Figures())) for variant, arm in sorted(self._of.items())},
+            "of": {
+                variant: _told(arm, summary.get(variant, Figures()), self._group_users_min)
+                for variant, arm in sorted(self._of.items())
+            },
             "aside": dict(self._aside),
         }
 
@@ -295,7 +299,7 @@ def _release(event: Mapping[str, Any], at_ms: int) -> dict[str, Any]:
     return {**told, "at_ms": at_ms, "outcome": says.get("outcome"), "message": says.get("message")}
 
 
-def _told(arm: _Arm, figures: Figures) -> dict[str, Any]:
+def _told(arm: _Arm, figures: Figures, group_users_min: int) -> dict[str, Any]:
     requests = sum(arm.statuses.values())
     ordered = sorted(arm.latencies_ms)
     return {
@@ -313,9 +317,11 @@ def _told(arm: _Arm, figures: Figures) -> dict[str, Any]:
         "hits": figures.hits,
         "hit_rate": figures.hit_rate,
         "satisfaction": {
-            group: {"count": said.count, "mean": said.mean} for group, said in sorted(figures.satisfaction.items())
+            group: {"count": said.count, "mean": said.mean, "users": said.users}
+            for group, said in sorted(figures.satisfaction.items())
         },
         "satisfaction_ratio": figures.satisfaction_ratio,
+        "few_reported": figures.few(group_users_min),
     }
 
 

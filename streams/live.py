@@ -36,8 +36,8 @@ class Followers:
 
     def __init__(self, cluster: Cluster, applied: Applied, *, on_fatal: Callable[[], None]) -> None:
         self._limits = applied.config.events.limits()
-        self._names = {name: applied.topic(name) for name in FOLLOWED}
-        self._live = Live(1_000 * applied.config.metrics.horizon_s, since_ms=_now_ms() - 1_000 * BACK_S)
+        self._names, metrics = {name: applied.topic(name) for name in FOLLOWED}, applied.config.metrics
+        self._live = Live(1_000 * metrics.horizon_s, metrics.group_users_min, since_ms=_now_ms() - 1_000 * BACK_S)
         self._lock = threading.Lock()  # of the state
         self._pending: list[tuple[_At, _Event]] = []
         self._targets: Mapping[Place, int] | None = None  # until all of it was read once

@@ -62,6 +62,7 @@ HIT_RATE = Gauge(
     ("variant",),
 )
 SATISFACTION = Gauge("canarec_satisfaction", "Mean satisfaction, 0 to 1", ("group", "variant"))
+SATISFACTION_USERS = Gauge("canarec_satisfaction_users", "Users who reported their satisfaction", ("group", "variant"))
 SATISFACTION_RATIO = Gauge("canarec_satisfaction_ratio", "Mean satisfaction of M / mean of F", ("variant",))
 _WINDOW = ("window", "variant")  # the length in seconds; figures of the newest that closed (docs/metrics.md)
 WINDOW_REQUESTS = Gauge("canarec_window_requests", "Answers in the window", _WINDOW)

@@ -69,6 +69,7 @@ class LiveOutcomes:
                 metrics.HIT_RATE.labels(variant).set(found.hits / found.past_horizon)
             for group, satisfaction in found.satisfaction.items():
                 metrics.SATISFACTION.labels(group, variant).set(satisfaction.mean)
+                metrics.SATISFACTION_USERS.labels(group, variant).set(satisfaction.users)
             if found.satisfaction_ratio is not None:
                 metrics.SATISFACTION_RATIO.labels(variant).set(found.satisfaction_ratio)
 

@@ -22,6 +22,7 @@ class Scrape:
     buckets: dict[float, float] = field(default_factory=lambda: defaultdict(float))
     ctr: dict[str, float] = field(default_factory=dict)
     ratio: dict[str, float] = field(default_factory=dict)
+    reporters: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))  # variant → group → users
     dead_letters: float = 0
     lag: float = 0
     percentage: float = 0
@@ -38,6 +39,14 @@ class Scrape:
         edges = sorted(self.buckets)
         total = self.buckets[edges[-1]] if edges else 0
         return next((edge * 1000 for edge in edges if total and self.buckets[edge] >= q * total), None)
+
+    def fairness(self, variant: str, group_users_min: int) -> str:
+        """The satisfaction of men over that of women, where enough of both reported theirs (`metrics.group_users_min`)."""
+        ratio, reporters = self.ratio.get(variant), self.reporters.get(variant, {})
+        if ratio is None:
+            return "–"
+        few = min(reporters.get(group, 0) for group in ("M", "F")) < group_users_min
+        return "too few" if few else f"{ratio:.3f}"
 
 
 def scrape(url: str) -> Scrape | None:
@@ -60,6 +69,8 @@ def scrape(url: str) -> Scrape | None:
                     found.ctr[labels["variant"]] = value
                 case "canarec_satisfaction_ratio":
                     found.ratio[labels["variant"]] = value
+                case "canarec_satisfaction_users":
+                    found.reporters[labels["variant"]][labels["group"]] = value
                 case "canarec_dead_letters_total":
                     found.dead_letters += value
                 case "canarec_consumer_lag":
@@ -75,7 +86,7 @@ def scrape(url: str) -> Scrape | None:
     return found
 
 
-def screen(found: Scrape | None, url: str, hints: Sequence[str]) -> RenderableType:
+def screen(found: Scrape | None, url: str, hints: Sequence[str], group_users_min: int) -> RenderableType:
     """The summary as a person reads it."""
     if found is None:
         return Text("the worker is being started …")
@@ -90,7 +101,7 @@ def screen(found: Scrape | None, url: str, hints: Sequence[str]) -> RenderableTy
             version,
             *(f"{outcomes.get(outcome, 0):,.0f}" for outcome in ("ok", "fallback", "rejected")),
             _share(found.ctr.get(variant)),
-            _number(found.ratio.get(variant)),
+            found.fairness(variant, group_users_min),
         )
     p50, p99 = found.quantile_ms(0.5), found.quantile_ms(0.99)
     facts = (
@@ -102,7 +113,7 @@ def screen(found: Scrape | None, url: str, hints: Sequence[str]) -> RenderableTy
     return Group(table, Text(" · ".join(facts)), Text(f"metrics: {url}"), *(Text(f"try: {hint}") for hint in hints))
 
 
-def line(found: Scrape | None) -> str:
+def line(found: Scrape | None, group_users_min: int) -> str:
     """The same on one line, for a log."""
     if found is None:
         return "the worker is being started …"
@@ -111,7 +122,9 @@ def line(found: Scrape | None) -> str:
         for (variant, version), outcomes in sorted(found.requests.items(), reverse=True)
     )
     ctr = " ".join(f"{variant} {_share(value)}" for variant, value in sorted(found.ctr.items(), reverse=True))
-    ratio = " ".join(f"{variant} {_number(value)}" for variant, value in sorted(found.ratio.items(), reverse=True))
+    ratio = " ".join(
+        f"{variant} {found.fairness(variant, group_users_min)}" for variant in sorted(found.ratio, reverse=True)
+    )
     p50, p99 = found.quantile_ms(0.5), found.quantile_ms(0.99)
     return (
         f"answers {found.answered} ({arms or 'none yet'}), p50 ≤ {p50 or 0:g} ms, p99 ≤ {p99 or 0:g} ms, "
@@ -121,7 +134,3 @@ def line(found: Scrape | None) -> str:
 
 def _share(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"

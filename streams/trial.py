@@ -61,7 +61,7 @@ def head(applied: Applied, versions: Sequence[str]) -> RenderableType:
     return Text(f"{line(canary)}\n{' · '.join(facts)}")
 
 
-def screen(standing: Standing, verdict: Sequence[str] = ()) -> RenderableType:
+def screen(standing: Standing, group_users_min: int, verdict: Sequence[str] = ()) -> RenderableType:
     """Both arms beside each other, what counts in neither, and the verdict's lines where there is one."""
     arms = standing.arms
     shown = Table()
@@ -73,7 +73,7 @@ def screen(standing: Standing, verdict: Sequence[str] = ()) -> RenderableType:
     for group in GROUPS:
         if any(group in arm.figures.satisfaction for arm in arms.of.values()):
             shown.add_row(f"satisfaction {group}", *(_satisfaction(arm.figures, group) for arm in arms.of.values()))
-    shown.add_row("satisfaction M/F", *(_number(arm.figures.satisfaction_ratio) for arm in arms.of.values()))
+    shown.add_row("satisfaction M/F", *(_fairness(arm.figures, group_users_min) for arm in arms.of.values()))
     aside = [
         f"{what}: {count:,}"
         for count, what in (
@@ -172,7 +172,8 @@ def _arm(arm: Arm) -> dict[str, Any]:
         "hits": figures.hits,
         "hit_rate": figures.hit_rate,
         "satisfaction": {
-            group: {"count": said.count, "mean": said.mean} for group, said in sorted(figures.satisfaction.items())
+            group: {"count": said.count, "mean": said.mean, "users": said.users}
+            for group, said in sorted(figures.satisfaction.items())
         },
         "satisfaction_ratio": figures.satisfaction_ratio,
     }
@@ -205,8 +206,11 @@ def _share(value: float | None, of: int | None = None) -> str:
     return f"{100 * value:.2f} %" + ("" if of is None else f" of {of:,}")
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _fairness(figures: Figures, group_users_min: int) -> str:
+    ratio = figures.satisfaction_ratio
+    if ratio is None:
+        return "–"
+    return "too few" if figures.few(group_users_min) else f"{ratio:.3f}"
 
 
 def _whole(value: int | None) -> str:

@@ -12,7 +12,7 @@ Answers come in the order of their times, as one clock stamps them. Else the ord
 of an answer come at most `EARLY` calls before it.
 """
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -52,6 +52,7 @@ class Satisfaction:
 
     count: int = 0
     billionths: int = 0
+    users: int = 0  # who reported it
 
     @property
     def mean(self) -> float:
@@ -84,6 +85,10 @@ class Figures:
             return None
         return men.mean / women.mean
 
+    def few(self, group_users_min: int) -> bool:
+        """Whether so few men or women reported that `satisfaction_ratio` says nothing yet (`metrics.group_users_min`)."""
+        return any(self.satisfaction.get(group, Satisfaction()).users < group_users_min for group in ("M", "F"))
+
 
 @dataclass(slots=True)
 class _Told:
@@ -108,6 +113,7 @@ class _Shown:
     user_id: str
     movies: Sequence[str]
     at_ms: int
+    variant: Variant
     group: str
     figures: Figures  # of its variant
     told: _Told
@@ -134,6 +140,7 @@ class Outcomes:
         self.horizon_ms, self._capacity = horizon_ms, capacity
         self._now_ms = -1
         self._figures: dict[str, Figures] = {}
+        self._reports: Counter[tuple[str, str, str]] = Counter()  # of satisfaction, by variant, group and user
         # Ordered ones: a plain dict looks through all that have left before it finds its first.
         self._shown: OrderedDict[str, _Shown] = OrderedDict()  # by request, oldest first
         self._of_user: dict[str, list[_Shown]] = {}
@@ -155,13 +162,13 @@ class Outcomes:
         if figures is None:
             figures = self._figures[variant] = Figures()
         told = self._early_told.pop(request_id, None)
-        shown = _Shown(request_id, user_id, movies, at_ms, group_of(group), figures, told or _Told())
+        shown = _Shown(request_id, user_id, movies, at_ms, variant, group_of(group), figures, told or _Told())
         self._shown[request_id] = shown
         self._of_user.setdefault(user_id, []).append(shown)
         self._waiting.append(shown)
         figures.shown += 1
         if told is not None:
-            _count(shown, +1)
+            self._count(shown, +1)
         if self._early_watches and user_id in self._early_watches:
             for movie_id, watched_ms in self._early_watches[user_id]:
                 self._follow(shown, movie_id, watched_ms)
@@ -176,9 +183,9 @@ class Outcomes:
             if len(self._early_told) > EARLY:
                 self._early_told.popitem(last=False)
             return
-        _count(shown, -1)
+        self._count(shown, -1)
         shown.told.join(feedback, at_ms)
-        _count(shown, +1)
+        self._count(shown, +1)
 
     def watched(self, user_id: str, movie_id: str, at_ms: int) -> None:
         """A user watched a movie: a hit for each answer that listed it not longer ago than the horizon."""
@@ -209,7 +216,7 @@ class Outcomes:
                 figures.past_horizon,
                 figures.hits,
                 {
-                    group: Satisfaction(said.count, said.billionths)
+                    group: Satisfaction(said.count, said.billionths, said.users)
                     for group, said in figures.satisfaction.items()
                     if said.count
                 },
@@ -229,19 +236,25 @@ class Outcomes:
         if not of_user:
             del self._of_user[shown.user_id]
         shown.figures.shown -= 1
-        _count(shown, -1)
+        self._count(shown, -1)
         if shown.past:
             shown.figures.past_horizon -= 1
             shown.figures.hits -= shown.hit
         else:  # the oldest of all is the oldest of those that wait
             self._waiting.popleft()
 
-
-def _count(shown: _Shown, sign: int) -> None:
-    """Adds what feedback said of an answer to the figures, or takes it away."""
-    told, figures = shown.told, shown.figures
-    figures.selections += sign * told.selected
-    if told.billionths >= 0:
+    def _count(self, shown: _Shown, sign: int) -> None:
+        """Adds what feedback said of an answer to the figures, or takes it away."""
+        told, figures = shown.told, shown.figures
+        figures.selections += sign * told.selected
+        if told.billionths < 0:
+            return
         said = figures.satisfaction.setdefault(shown.group, Satisfaction())
         said.count += sign
         said.billionths += sign * told.billionths
+        whose = (shown.variant, shown.group, shown.user_id)
+        before = self._reports[whose]
+        self._reports[whose] += sign
+        said.users += (before + sign > 0) - (before > 0)
+        if not self._reports[whose]:
+            del self._reports[whose]

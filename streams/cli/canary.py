@@ -128,7 +128,8 @@ def status(home: Home, bootstrap_servers: str, since: datetime | None, at_most: 
     if in_json:
         click.echo(json.dumps(as_json(applied, versions, found, judgement), ensure_ascii=False))
     else:
-        console().print(screen(found, words(judgement, applied.config.release.automation) if judgement else ()))
+        verdict = words(judgement, applied.config.release.automation) if judgement else ()
+        console().print(screen(found, applied.config.metrics.group_users_min, verdict))
 
 
 @canary.command()

@@ -170,7 +170,7 @@ def _start_and_watch(
             if child.poll() is not None:
                 raise CanarecError(f"the {name} ended by itself: see {home.artifacts / 'logs' / name}.log")
 
-    _watch(console, url, page, bootstrap_servers, seconds, check)
+    _watch(console, url, page, bootstrap_servers, seconds, applied.config.metrics.group_users_min, check)
 
 
 @contextlib.contextmanager
@@ -301,7 +301,13 @@ def _simulator(home: Home, bootstrap_servers: str, rate: float) -> Iterator[proc
 
 
 def _watch(
-    console: Console, url: str, page: str, bootstrap_servers: str, seconds: float | None, check: Callable[[], None]
+    console: Console,
+    url: str,
+    page: str,
+    bootstrap_servers: str,
+    seconds: float | None,
+    group_users_min: int,
+    check: Callable[[], None],
 ) -> None:
     """The live summary until the time is over; whatever `check` raises when a part ended by itself."""
     until = time.monotonic() + seconds if seconds is not None else float("inf")
@@ -316,11 +322,11 @@ def _watch(
         given["--bootstrap-servers"] = bootstrap_servers
     hints = [suggestion("recommend 42 -n 10", given), f"{page} in a browser", "Ctrl-C ends everything"]
     if console.is_terminal:
-        with Live(summary.screen(None, url, hints), console=console, refresh_per_second=2) as live:
+        with Live(summary.screen(None, url, hints, group_users_min), console=console, refresh_per_second=2) as live:
             while still_running(1.0):
-                live.update(summary.screen(summary.scrape(url), url, hints))
+                live.update(summary.screen(summary.scrape(url), url, hints, group_users_min))
         return
     console.print("; ".join(f"try: {hint}" for hint in hints), soft_wrap=True)
     while still_running(LINE_EVERY_S):
-        console.print(summary.line(summary.scrape(url)), soft_wrap=True, highlight=False)
-    console.print(summary.screen(summary.scrape(url), url, hints))
+        console.print(summary.line(summary.scrape(url), group_users_min), soft_wrap=True, highlight=False)
+    console.print(summary.screen(summary.scrape(url), url, hints, group_users_min))

@@ -81,7 +81,7 @@ const show = {
         const said = arm.satisfaction[group];
         return said ? withSmall(fixed(said.mean), `of ${count(said.count)}`) : "–";
       })),
-      row("satisfaction M/F", (arm) => fixed(arm.satisfaction_ratio)),
+      row("satisfaction M/F", (arm) => arm.satisfaction_ratio !== null && arm.few_reported ? "too few" : fixed(arm.satisfaction_ratio)),
     ]);
     const aside = Object.entries(told.aside).map(([name, n]) => `${count(n)} ${name}`).join(", ");
     fill("arms", drawn, ...(aside ? [make("p", { class: "about" }, `In neither arm: ${aside}`)] : []));

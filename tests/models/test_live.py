@@ -22,13 +22,13 @@ def answer(number=1, *, user="u", status="ok", variant="stable", version="v1", m
 
 @pytest.fixture
 def live():
-    live = Live(horizon_ms=1_000, since_ms=T)
+    live = Live(horizon_ms=1_000, group_users_min=2, since_ms=T)
     live.told(split(), T)
     return live
 
 
 def test_nothing_is_known_before_anything_is_told():
-    live = Live(horizon_ms=1_000)
+    live = Live(horizon_ms=1_000, group_users_min=2)
     assert (live.split(), live.verdict(), live.parity(), live.answers()) == (None, None, [], [])
     assert live.arms()["of"] == {}
 
@@ -100,7 +100,18 @@ def test_clicks_hits_and_satisfaction_by_group(live):
     live.reach(T + 2_000)
     arm = live.arms()["of"]["stable"]
     assert (arm["ctr"], arm["hit_rate"], arm["satisfaction_ratio"]) == (0.5, 0.5, 0.5)
-    assert arm["satisfaction"] == {"F": {"count": 1, "mean": 0.8}, "M": {"count": 1, "mean": 0.4}}
+    assert arm["satisfaction"] == {
+        "F": {"count": 1, "mean": 0.8, "users": 1},
+        "M": {"count": 1, "mean": 0.4, "users": 1},
+    }
+
+
+def test_men_and_women_are_few_until_enough_of_both_have_reported(live):
+    for number, user in enumerate(["f1", "m1", "f1", "m1", "f2", "m2"]):  # the same two again do not make two
+        live.profile(Profile(user, user[0].upper()))
+        live.answered(answer(number, user=user), T + number)
+        live.said(Feedback(f"r{number}", user, None, 0.5, None), T + number)
+        assert live.arms()["of"]["stable"]["few_reported"] == (number < 5)
 
 
 def test_a_deleted_profile_is_no_group_any_more(live):

@@ -43,7 +43,7 @@ def row(shown, name):
 
 
 def test_both_arms_stand_beside_each_other():
-    shown = text(screen(standing()))
+    shown = text(screen(standing(), 100))
     assert row(shown, "users") == ["2", "0"]
     assert row(shown, "success") == ["50.00 %", "–"]
     assert row(shown, "fallbacks") == ["1 no_history", "0"]
@@ -55,13 +55,23 @@ def test_both_arms_stand_beside_each_other():
     assert "satisfaction M " not in shown
 
 
+@pytest.mark.parametrize(("enough", "said"), [(1, "0.500"), (2, "too few")])
+def test_men_and_women_are_compared_once_enough_of_both_have_reported(enough, said):
+    answers = [At(5, Served(user, user, "ok", ["heat+1995"], 7, "stable", "v1")) for user in "mf"]
+    feedback = [(10, Feedback("m", "m", None, 0.25, None)), (10, Feedback("f", "f", None, 0.5, None))]
+    genders = {"m": "M", "f": "F"}
+    found = arms(Canary(**SPLIT), answers, feedback, [], genders=genders, horizon_ms=100, now_ms=50)
+    shown = text(screen(Standing(found, 0, 1), enough))
+    assert row(shown, "satisfaction M/F") == [said, "–"]
+
+
 def test_what_was_left_out_is_said():
-    assert "older answers are left out" in text(screen(standing(cut=True)))
-    assert "left out" not in text(screen(standing()))
+    assert "older answers are left out" in text(screen(standing(cut=True), 100))
+    assert "left out" not in text(screen(standing(), 100))
 
 
 def test_a_verdict_comes_last():
-    assert text(screen(standing(), ["HOLD: too few users"])).rstrip().endswith("HOLD: too few users")
+    assert text(screen(standing(), 100, ["HOLD: too few users"])).rstrip().endswith("HOLD: too few users")
 
 
 def judgement(n, canary):
@@ -105,7 +115,7 @@ def test_programs_get_the_same_and_null_for_what_is_not_known():
     assert found["since"] == "2023-11-14T22:13:20.000Z"
     stable, canary = found["arms"]["stable"], found["arms"]["canary"]
     assert (stable["users"], stable["success"], stable["ctr"], stable["hit_rate"]) == (2, 0.5, 0.5, None)
-    assert stable["satisfaction"] == {"F": {"count": 1, "mean": 0.75}}
+    assert stable["satisfaction"] == {"F": {"count": 1, "mean": 0.75, "users": 1}}
     assert (canary["requests"], canary["success"], canary["latency_ms"]) == (0, None, {"p50": None, "p99": None})
 
 

@@ -107,6 +107,24 @@ def test_satisfaction_ratio_is_the_mean_of_men_over_the_mean_of_women() -> None:
     assert figures.satisfaction_ratio == pytest.approx(0.5 / 0.8)
 
 
+def test_reporters_are_users_and_not_reports_and_leave_with_their_last_answer() -> None:
+    found = outcomes(capacity=3)
+    for number, (user, gender) in enumerate([("a", "M"), ("a", "M"), ("b", "F")]):
+        found.answered(f"r{number}", user, "stable", ["x"], gender, number)
+        found.selected(told(f"r{number}", None, 0.5), number)
+        found.selected(told(f"r{number}", None, 0.75), number + 1)
+    figures = found.summary()["stable"]
+    assert [figures.satisfaction[group].users for group in "MF"] == [1, 1]
+    assert (figures.few(1), figures.few(2)) == (False, True)
+    users = []
+    for number in range(3, 5):
+        found.answered(f"r{number}", "c", "stable", ["x"], "F", number)
+        men = found.summary()["stable"].satisfaction.get("M")
+        users.append(men.users if men else 0)
+    assert users == [1, 0]
+    assert found.summary()["stable"].few(1)
+
+
 def test_no_ratio_over_women_who_report_nothing_but_zero() -> None:
     found = outcomes()
     for gender in "MF":
