@@ -254,6 +254,13 @@ def test_pythons_in_the_readme_are_python():
         compile(block, "README.md", "exec")
 
 
+def test_a_mitigation_that_is_shown_is_a_configuration():
+    text = (DOCS / "fairness.md").read_text()
+    shown = [config.parse(block).config for block in re.findall(r"^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL)]
+    assert [each.training.group_weights for each in shown if each.training != config.Training()] == [{"F": 2}]
+    assert [each.exposure.share for each in shown if each.exposure != config.Exposure()] == [0.2]
+
+
 # -- links ----------------------------------------------------------------------------------------------
 
 

@@ -121,7 +121,7 @@ def test_the_same_users_in_twelve_windows_are_no_more_than_in_one():
 
 @pytest.mark.parametrize(
     ("users", "fall_by", "found"),
-    [(2_000, 0.5, 1.0), (2_000, 0.4, 0.93), (2_000, 0.3, 0.30), (2_000, 0.2, 0.0), (20_000, 0.2, 0.90)],
+    [(2_000, 0.5, 0.999), (2_000, 0.4, 0.91), (2_000, 0.3, 0.32), (2_000, 0.2, 0.004), (20_000, 0.2, 0.89)],
 )
 def test_how_often_a_fall_is_found_is_what_the_page_says(users, fall_by, found):
     """docs/metrics.md: one answer a user, CTR 0.3 and hit rate 0.1 before; 2,000 windows, each with twelve before it."""
@@ -137,7 +137,7 @@ def test_how_often_a_fall_is_found_is_what_the_page_says(users, fall_by, found):
     for _ in range(2_000):
         before = reference([level(0.3, 0.1) for _ in range(12)])
         seen += fall(level(0.3 * (1 - fall_by), 0.1 * (1 - fall_by)), before, RULE) == "alert"
-    assert seen / 2_000 == pytest.approx(found, abs=0.04)
+    assert seen / 2_000 == pytest.approx(found, abs=0.02)
 
 
 def loop(end_ms, users=100, window_s=300, variant="stable", **more):
