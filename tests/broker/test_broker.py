@@ -18,7 +18,9 @@ from models.errors import CanarecError
 from streams.broker import Broker, BrokerFailed
 from streams.clients import Cluster
 from streams.data_folder import DataFolder
+from tests.compose.test_files import COMPOSE, module
 
+health = module(COMPOSE / "health.py")
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
 
@@ -64,6 +66,13 @@ def test_a_dead_letter_of_10_mb_fits(running: Broker, unique: str) -> None:
     create(running, unique, **{"max.message.bytes": "12582912"})
     publish(running, unique, os.urandom(10_000_000), message_max_bytes=12_582_912)
     assert len(read(running, unique, 1)[0]) == 10_000_000
+
+
+def test_the_image_s_health_check_finds_it_well(running: Broker) -> None:
+    where = running.bootstrap_servers.rpartition(":")
+    words = ["broker", "--host", where[0], "--port", where[2]]
+    assert health.kafka_answers(*health.address(words))
+    assert not health.kafka_answers("127.0.0.1", 1)
 
 
 @pytest.mark.parametrize("codec", CODECS)
