@@ -87,6 +87,17 @@ class Repeats:
             return own
         return "repeated" if known_content == content else "conflicting"
 
+    def knows(self, ids: Sequence[int], now_ms: int) -> list[bool]:
+        """Whether each id was answered, as far as this memory goes.
+
+        >>> repeats = Repeats(10, 1_000)
+        >>> repeats.remember(7, 1, 0, 0, 50)
+        >>> repeats.knows([7, 8], 100), repeats.knows([7], 1_051)
+        ([True, False], [False])
+        """
+        frozen = self._frozen(ids)
+        return [self._find(id_, now_ms, frozen) is not None for id_ in ids]
+
     def remember(self, id_: int, content: int, partition: int, offset: int, at_ms: int) -> None:
         """An id that was answered. The first place counts where two workers answered at once."""
         known = self._recent.get(id_)
@@ -174,12 +185,17 @@ class _Run:
 def digest(request: Request) -> tuple[int, int]:
     """What names a request and what names its content: two 64-bit numbers. The time of asking is not content."""
     content = f"{request.user_id}\0{request.n}\0{request.exclude_seen}\0{request.genres}"
-    return _hash(request.request_id.encode()), _hash(content.encode())
+    return named(request.request_id), _hash(content.encode())
 
 
 def digest_unreadable(request_id: str, value: bytes) -> tuple[int, int]:
     """The same for a request that is rejected: its bytes are its content."""
-    return _hash(request_id.encode()), _hash(value)
+    return named(request_id), _hash(value)
+
+
+def named(request_id: str) -> int:
+    """What names a request: 64 bits."""
+    return _hash(request_id.encode())
 
 
 def packed(topic: int, positions: Mapping[int, int], entries: Sequence[tuple[int, int, int, int]]) -> bytes:

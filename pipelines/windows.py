@@ -307,8 +307,8 @@ def recompute(
     does not reach back far enough, that stays what the record says.
     """
     where = f"{told.window_start}, {told.variant}"
-    if FEEDBACK not in told.hit_offsets:
-        raise CanarecError(f"{where}: written when CTR and hit rate were compared of different answers")
+    if told.ignored is None or FEEDBACK not in told.hit_offsets:
+        raise CanarecError(f"{where}: written by an earlier version, which counted otherwise")
     start_ms = at_ms(told.window_start)
     of = Span(told.window_s, start_ms, round(1_000 * told.horizon_s), round(1_000 * told.lateness_s))
     popularity = told.popularity_offsets if isinstance(told, FeedbackLoop) else None

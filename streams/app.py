@@ -84,7 +84,8 @@ class Parts:
         self.requests = self.requests_of(
             cluster, applied, self.known, self.outcomes, name=name, clock=clock, on_fatal=on_fatal
         )
-        self.events = Events(cluster, applied, self.known, name=name, clock=clock, on_fatal=on_fatal)
+        answered = self.requests.answered.knows
+        self.events = Events(cluster, applied, self.known, answered, name=name, clock=clock, on_fatal=on_fatal)
         self.movielog = Movielog(cluster, applied, self.known, name=name, clock=clock, on_fatal=on_fatal)
         self.pipes = (self.requests.pipe, self.events.pipe, self.movielog.pipe)
         self.ending, self._house, self._looking = False, threading.Lock(), threading.Lock()
@@ -170,6 +171,7 @@ class Parts:
 
     def _show(self) -> None:
         self.outcomes.show()
+        self.events.show()
         for pipe in self.pipes:
             for topic, lag in pipe.lag.items():
                 metrics.LAG.labels(topic).set(lag)

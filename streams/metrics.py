@@ -85,6 +85,7 @@ FAIRNESS_ALERT = Gauge("canarec_fairness_alert", "1 where men and women were sur
 LOOP_ALERT = Gauge(
     "canarec_feedback_loop_alert", "1 where click-through and hit rate have surely fallen together", _WINDOW
 )
+FEEDBACK_IGNORED = Counter("canarec_feedback_ignored", "Feedbacks of which something does not count", ("reason",))
 UNKNOWN_MOVIES = Counter("canarec_unknown_movies", "Events that name a movie the catalogue does not have", ("topic",))
 MOVIELOG_LINES = Counter("canarec_movielog_lines", "Lines of a movie service by what they tell", ("kind",))
 READY = Gauge("canarec_worker_ready", "1 once the worker has caught up and answers")

@@ -6,6 +6,7 @@ a restart forgets.
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from confluent_kafka import Message
@@ -58,10 +59,13 @@ class LiveOutcomes:
             self._outcomes.horizon_ms = horizon_s * 1000
 
     def show(self) -> None:
-        """Sets the gauges."""
+        """Sets the gauges, and counts what did not count."""
         with self._lock:
             self._outcomes.expire(int(time.time() * 1000))
             summary = self._outcomes.summary()
+            ignored, self._outcomes.ignored = self._outcomes.ignored, Counter()
+        for reason, count in ignored.items():
+            metrics.FEEDBACK_IGNORED.labels(reason).inc(count)
         for variant, found in summary.items():
             if found.shown:
                 metrics.CTR.labels(variant).set(found.selections / found.shown)

@@ -612,6 +612,7 @@ LOOPS = [
         unit="percentunit",
         low=0,
         high=1,
+        width=6,
     ),
     Panel(
         "Dead letters",
@@ -619,6 +620,15 @@ LOOPS = [
         {"{{topic}} {{reason}}": f"sum by (topic, reason) (rate(canarec_dead_letters_total[{RATE}]))"},
         unit="ops",
         low=0,
+        width=6,
+    ),
+    Panel(
+        "Feedback that does not count",
+        "It names another user than was answered, selects a movie that was not listed, or is on no answer (docs/metrics.md).",
+        {"{{reason}}": f"sum by (reason) (rate(canarec_feedback_ignored_total[{RATE}]))"},
+        unit="ops",
+        low=0,
+        width=6,
     ),
     Panel(
         "Movies that nobody knows",
@@ -626,6 +636,7 @@ LOOPS = [
         {"{{topic}}": f"sum by (topic) (rate(canarec_unknown_movies_total[{RATE}]))"},
         unit="ops",
         low=0,
+        width=6,
     ),
     Panel(
         "Trainings",

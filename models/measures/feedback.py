@@ -6,15 +6,17 @@
 
 Counts; never sends, knows no clock. A watch follows an answer made at t if its time is in [t, t + horizon), and the horizon has
 passed at t + horizon. An answer without movies shows nothing and is not counted. Each answer counts once, whatever is said about
-it twice: of several feedbacks a selection stands, and the newest satisfaction (at a tie the larger).
+it twice: of several feedbacks a selection stands, and the newest satisfaction (at a tie the larger). What of a feedback counts says
+`heard`, the same for windows and verdicts.
 
 Answers come in the order of their times, as one clock stamps them. Else the order of the calls does not matter, as long as news
 of an answer come at most `EARLY` calls before it.
 """
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, get_args
 
 from models.events import Feedback, Variant
 
@@ -44,6 +46,35 @@ def group_of(gender: str | None) -> str:
     if gender is None:
         return "unknown"
     return gender if gender in ("M", "F") else "other"
+
+
+Ignored = Literal["other_user", "not_in_list"]
+IGNORED: tuple[Ignored, ...] = get_args(Ignored)
+
+
+class Heard(NamedTuple):
+    """What a feedback says of an answer, and why something of it does not count."""
+
+    selected: str | None
+    satisfaction: float | None
+    ignored: Ignored | None
+
+
+def heard(feedback: Feedback, user_id: str, movies: Container[str]) -> Heard:
+    """What counts of a feedback on the answer that this user got, with this list.
+
+    Nothing where it names another user: nobody speaks for somebody else. A selection only of a movie that was in the list.
+
+    >>> heard(Feedback("r1", "u", "heat+1995", 0.5, None), "u", ["alien+1979"])
+    Heard(selected=None, satisfaction=0.5, ignored='not_in_list')
+    >>> heard(Feedback("r1", "v", "alien+1979", 0.5, None), "u", ["alien+1979"])
+    Heard(selected=None, satisfaction=None, ignored='other_user')
+    """
+    if feedback.user_id is not None and feedback.user_id != user_id:
+        return Heard(None, None, "other_user")
+    if feedback.selected is not None and feedback.selected not in movies:
+        return Heard(None, feedback.satisfaction, "not_in_list")
+    return Heard(feedback.selected, feedback.satisfaction, None)
 
 
 @dataclass(slots=True)
@@ -98,10 +129,10 @@ class _Told:
     at_ms: int = -1  # of the satisfaction
     billionths: int = -1  # -1: nothing said
 
-    def join(self, feedback: Feedback, at_ms: int) -> None:
-        self.selected = self.selected or feedback.selected is not None
-        if feedback.satisfaction is not None:
-            newest = max((self.at_ms, self.billionths), (at_ms, round(feedback.satisfaction * _UNIT)))
+    def join(self, said: Heard, at_ms: int) -> None:
+        self.selected = self.selected or said.selected is not None
+        if said.satisfaction is not None:
+            newest = max((self.at_ms, self.billionths), (at_ms, round(said.satisfaction * _UNIT)))
             self.at_ms, self.billionths = newest
 
 
@@ -116,7 +147,7 @@ class _Shown:
     variant: Variant
     group: str
     figures: Figures  # of its variant
-    told: _Told
+    told: _Told = field(default_factory=_Told)
     hit: bool = False
     past: bool = False
 
@@ -145,9 +176,11 @@ class Outcomes:
         self._shown: OrderedDict[str, _Shown] = OrderedDict()  # by request, oldest first
         self._of_user: dict[str, list[_Shown]] = {}
         self._waiting: deque[_Shown] = deque()  # horizon not passed, in the order of `_shown`
-        self._early_told: OrderedDict[str, _Told] = OrderedDict()
+        self._early_told: OrderedDict[str, list[tuple[Feedback, int]]] = OrderedDict()
+        self._n_early_told = 0
         self._early_watches: OrderedDict[str, list[tuple[str, int]]] = OrderedDict()
         self._n_early_watches = 0
+        self.ignored: Counter[Ignored] = Counter()  # feedbacks on these answers, by why something of them did not count
 
     def __len__(self) -> int:
         return len(self._shown)
@@ -161,14 +194,15 @@ class Outcomes:
         figures = self._figures.get(variant)
         if figures is None:
             figures = self._figures[variant] = Figures()
-        told = self._early_told.pop(request_id, None)
-        shown = _Shown(request_id, user_id, movies, at_ms, variant, group_of(group), figures, told or _Told())
+        shown = _Shown(request_id, user_id, movies, at_ms, variant, group_of(group), figures)
         self._shown[request_id] = shown
         self._of_user.setdefault(user_id, []).append(shown)
         self._waiting.append(shown)
         figures.shown += 1
-        if told is not None:
-            self._count(shown, +1)
+        told = self._early_told.pop(request_id, [])
+        self._n_early_told -= len(told)
+        for feedback, said_ms in told:
+            self._hear(shown, feedback, said_ms)
         if self._early_watches and user_id in self._early_watches:
             for movie_id, watched_ms in self._early_watches[user_id]:
                 self._follow(shown, movie_id, watched_ms)
@@ -178,14 +212,13 @@ class Outcomes:
     def selected(self, feedback: Feedback, at_ms: int) -> None:
         """What a user did with a list; `at_ms` says which of two satisfactions is the newer."""
         shown = self._shown.get(feedback.request_id)
-        if shown is None:
-            self._early_told.setdefault(feedback.request_id, _Told()).join(feedback, at_ms)
-            if len(self._early_told) > EARLY:
-                self._early_told.popitem(last=False)
+        if shown is not None:
+            self._hear(shown, feedback, at_ms)
             return
-        self._count(shown, -1)
-        shown.told.join(feedback, at_ms)
-        self._count(shown, +1)
+        self._early_told.setdefault(feedback.request_id, []).append((feedback, at_ms))
+        self._n_early_told += 1
+        if self._n_early_told > EARLY:
+            self._n_early_told -= len(self._early_told.popitem(last=False)[1])
 
     def watched(self, user_id: str, movie_id: str, at_ms: int) -> None:
         """A user watched a movie: a hit for each answer that listed it not longer ago than the horizon."""
@@ -223,6 +256,14 @@ class Outcomes:
             )
             for variant, figures in self._figures.items()
         }
+
+    def _hear(self, shown: _Shown, feedback: Feedback, at_ms: int) -> None:
+        said = heard(feedback, shown.user_id, shown.movies)
+        if said.ignored is not None:
+            self.ignored[said.ignored] += 1
+        self._count(shown, -1)
+        shown.told.join(said, at_ms)
+        self._count(shown, +1)
 
     def _follow(self, shown: _Shown, movie_id: str, at_ms: int) -> None:
         if shown.hit or not 0 <= at_ms - shown.at_ms < self.horizon_ms or movie_id not in shown.movies:

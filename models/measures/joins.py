@@ -1,18 +1,19 @@
 """What followed answers, found without a table of answers: columns of numbers that are sorted once.
 
 Knows no window and no variant. Ids become 64 bits of their BLAKE2b: the same everywhere, and two of ten million differ but for once in
-400,000 such tables. Memory: 24 bytes for each feedback, 16 for each watch. The order in which things are added does not matter.
+400,000 such tables. Memory: 40 bytes for each feedback, 16 for each watch. The order in which things are added does not matter.
 """
 
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from models.recommenders.base import F64, I64, Bools
+from models.recommenders.base import I64, Bools
 
 Keys = npt.NDArray[np.uint64]
 
@@ -33,42 +34,67 @@ def keys(texts: Sequence[str]) -> Keys:
     return np.fromiter(map(key, texts), np.uint64, len(texts))
 
 
-class Newest:
-    """Of each key the newest value; of two with the same time the larger.
+NOBODY = 0  # a feedback's user or movie, where it names none
 
-    >>> newest = Newest()
-    >>> newest.add(7, 10, 0.5)
-    >>> newest.add(7, 20, 0.25)
-    >>> newest.find(np.array([6, 7], np.uint64)).tolist()
-    [nan, 0.25]
+
+class Heard(NamedTuple):
+    """Feedback on some answers, one row each: of an answer by time, at a tie by satisfaction."""
+
+    answer: I64  # which one
+    at_ms: I64
+    selected: Bools  # a movie of its list, by its user
+    satisfaction: I64  # −1: none that counts
+    other_user: Bools  # names another user than was answered: nothing of it counts
+    not_in_list: Bools  # selects a movie that was not listed
+
+
+class Told:
+    """What feedback said of requests: of whom, of which movie, when, and how satisfied.
+
+    >>> told = Told()
+    >>> told.add(7, NOBODY, 5, 10, -1)
+    >>> told.add(7, 3, NOBODY, 20, 9)
+    >>> told.of(np.array([6, 7], np.uint64), np.array([1, 2], np.uint64), [[4], [4, 5]]).selected.tolist()
+    [True, False]
     """
 
     def __init__(self) -> None:
-        self._key, self._at, self._value = array("Q"), array("q"), array("d")
-        self._found: tuple[Keys, F64] | None = None
+        self._request, self._user, self._movie = array("Q"), array("Q"), array("Q")
+        self._at, self._satisfaction = array("q"), array("q")
+        self._found: tuple[Keys, Keys, Keys, I64, I64] | None = None
 
-    def add(self, key: int, at_ms: int, value: float) -> None:
-        self._key.append(key)
+    def add(self, request: int, user: int, movie: int, at_ms: int, satisfaction: int) -> None:
+        """`user` and `movie`: NOBODY for none; `satisfaction`: −1 for none."""
+        self._request.append(request)
+        self._user.append(user)
+        self._movie.append(movie)
         self._at.append(at_ms)
-        self._value.append(value)
+        self._satisfaction.append(satisfaction)
         self._found = None
 
-    def find(self, wanted: Keys) -> F64:
-        """The value of each key; NaN where there is none."""
+    def of(self, requests: Keys, users: Keys, movies: Sequence[Sequence[int]]) -> Heard:
+        """The rows of these answers: of each its request, who was answered, and the list."""
         if self._found is None:
             self._found = self._sorted()
-        known, values = self._found
-        if not len(known):
-            return np.full(len(wanted), np.nan)
-        place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-        return np.where(known[place] == wanted, values[place], np.nan)
+        request, user, movie, at_ms, satisfaction = self._found
+        first, after = np.searchsorted(request, requests), np.searchsorted(request, requests, "right")
+        owner = np.repeat(np.arange(len(requests)), after - first)
+        # of each answer first, first + 1, …: rows count up, less where their answer's begin
+        rows = np.arange(len(owner)) + np.repeat(first - np.cumsum(after - first) + (after - first), after - first)
+        named, chosen = user[rows], movie[rows]
+        other = (named != NOBODY) & (named != users[owner])
+        pairs = zip(owner.tolist(), chosen.tolist(), strict=True)
+        listed = np.fromiter((one in movies[of] for of, one in pairs), np.bool_, len(owner))
+        chose = (chosen != NOBODY) & ~other
+        return Heard(
+            owner, at_ms[rows], chose & listed, np.where(other, -1, satisfaction[rows]), other, chose & ~listed
+        )
 
-    def _sorted(self) -> tuple[Keys, F64]:
-        key, at, value = (np.array(column) for column in (self._key, self._at, self._value))
-        order = np.lexsort((value, at, key))
-        key, value = key[order], value[order]
-        last = np.append(key[1:] != key[:-1], np.ones(min(1, len(key)), np.bool_))
-        return key[last], value[last]
+    def _sorted(self) -> tuple[Keys, Keys, Keys, I64, I64]:
+        request, user, movie = (np.array(column, np.uint64) for column in (self._request, self._user, self._movie))
+        at, satisfaction = np.array(self._at, np.int64), np.array(self._satisfaction, np.int64)
+        order = np.lexsort((satisfaction, at, request))
+        return request[order], user[order], movie[order], at[order], satisfaction[order]
 
 
 class Watches:

@@ -8,7 +8,7 @@ import msgspec
 
 from models.events import Source, Variant
 from models.measures.alerts import Level, Status, Thresholds
-from models.measures.feedback import CLOCKS_MS
+from models.measures.feedback import CLOCKS_MS, Ignored
 from models.wire import UNREADABLE
 
 LOOPS, FAIRNESS, QUALITY = "feedback-loop-metrics", "fairness-metrics", "recommendation-quality"
@@ -56,6 +56,7 @@ class FeedbackLoop(msgspec.Struct, frozen=True, kw_only=True):
     offsets: Offsets
     hit_offsets: Offsets
     popularity_offsets: Offsets | None
+    ignored: dict[Ignored, int] | None = None  # None: of an earlier version, which counted them
 
 
 class GroupFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +88,7 @@ class Fairness(msgspec.Struct, frozen=True, kw_only=True):
     lateness_s: float
     offsets: Offsets
     hit_offsets: Offsets
+    ignored: dict[Ignored, int] | None = None
 
 
 class Report(NamedTuple):

@@ -4,7 +4,8 @@ Folds; reads no topic and no clock. An answer belongs to the window in which the
 
     requests, exposure    the answer itself
     ctr, satisfaction     feedback on it from before the window closes, at end + lateness: of several a selection stands, and the newest
-                          satisfaction, at a tie the larger
+                          satisfaction, at a tie the larger. Not what names another user than was answered, nor a selection of a movie
+                          that was not listed: `models.measures.feedback.heard`, here in columns
     hit_rate, level       not it, but the answers whose horizon passed in the window, those of [start − horizon, end − horizon): followed if
                           their user watched a listed movie in [shown, shown + horizon), chosen from if feedback said so by then
 
@@ -28,8 +29,8 @@ from models.events import Feedback, Movie, Variant
 from models.measures import alerts, clusters
 from models.measures.alerts import Level, Thresholds
 from models.measures.concentration import gini
-from models.measures.feedback import group_of
-from models.measures.joins import Newest, Watches, key, keys
+from models.measures.feedback import IGNORED, Ignored, group_of
+from models.measures.joins import NOBODY, Keys, Told, Watches, key, keys
 from models.measures.reports import Fairness, FeedbackLoop, GroupFigures, MadeOf, Report
 from models.recommenders.base import F64, I64
 from models.release.arms import Served
@@ -116,6 +117,7 @@ class _Arm:
     newest: tuple[int, int, int, str] = (-1, -1, -1, "")  # time, place and version of the last answer
     newest_past: tuple[int, int, int, str] = (-1, -1, -1, "")  # and of the last one whose horizon passed
     genres: int = 0
+    ignored: Counter[Ignored] = field(default_factory=Counter)
 
     def user(self, user_id: str) -> _User:
         found = self.users.get(user_id)
@@ -130,7 +132,7 @@ class Window:
     def __init__(self, span: Span, shelf: Shelf, groups: Mapping[str, str]) -> None:
         """`groups`: of each user whose gender is known, `group_of` it, when the window closes."""
         self.span, self._shelf, self._groups = span, shelf, groups
-        self._selected, self._satisfied, self._chosen, self._watches = Newest(), Newest(), Newest(), Watches()
+        self._said, self._chosen, self._watches = Told(), Told(), Watches()
         self._movie_keys: dict[str, int] = {}
         self._arms: dict[Variant, _Arm] = {}
 
@@ -138,16 +140,14 @@ class Window:
         """(time, feedback); what came before the window or after it closed does not count."""
         for at_ms, one in feedback:
             if self.span.start_ms <= at_ms < self.span.closes_ms:
-                if one.selected is not None:
-                    self._selected.add(key(one.request_id), at_ms, 1.0)
-                if one.satisfaction is not None:
-                    self._satisfied.add(key(one.request_id), at_ms, round(one.satisfaction * _UNIT))
+                satisfaction = -1 if one.satisfaction is None else round(one.satisfaction * _UNIT)
+                self._said.add(key(one.request_id), _key(one.user_id), _key(one.selected), at_ms, satisfaction)
 
     def chosen(self, feedback: Iterable[tuple[int, Feedback]]) -> None:
         """(time, feedback) on the answers whose horizon passes in the window."""
         for at_ms, one in feedback:
             if one.selected is not None and self.span.answers_from_ms <= at_ms < self.span.end_ms:
-                self._chosen.add(key(one.request_id), -at_ms, at_ms)  # the earliest
+                self._chosen.add(key(one.request_id), _key(one.user_id), key(one.selected), at_ms, -1)
 
     def watched(self, watches: Iterable[tuple[int, str, str]]) -> None:
         """(time, user, movie)."""
@@ -158,8 +158,15 @@ class Window:
     def answered(self, answers: Sequence[Shown]) -> None:
         """Some answers; those of other times are left out."""
         mine = [one for one in answers if self.span.start_ms <= one.at_ms < self.span.end_ms and counts(one.served)]
-        asked = keys([one.served.request_id for one in mine])
-        selected, satisfied = ~np.isnan(self._selected.find(asked)), self._satisfied.find(asked)
+        said = self._said.of(*self._columns(mine))
+        selected, satisfied = np.zeros(len(mine), np.bool_), np.full(len(mine), -1)
+        selected[said.answer[said.selected]] = True
+        reported = said.satisfaction >= 0
+        # of several the last one stands: rows are in order of time
+        satisfied[said.answer[reported]] = said.satisfaction[reported]
+        other_user, not_in_list = (
+            np.bincount(said.answer[which], minlength=len(mine)) for which in (said.other_user, said.not_in_list)
+        )
         for number, one in enumerate(mine):
             arm = self._arm(one.served.variant)
             user = arm.user(one.served.user_id or "")
@@ -167,6 +174,8 @@ class Window:
             version = one.served.model_version or ""
             arm.versions[version] += 1
             arm.newest = max(arm.newest, (one.at_ms, one.partition, one.offset, version))
+            arm.ignored["other_user"] += int(other_user[number])
+            arm.ignored["not_in_list"] += int(not_in_list[number])
             if one.served.recommendations:
                 user.shown += 1
                 user.selected += bool(selected[number])
@@ -183,19 +192,19 @@ class Window:
             for one in answers
             if first_ms <= one.at_ms < after_ms and counts(one.served) and one.served.recommendations
         ]
-        hits = self._watches.follow(
-            keys([one.served.user_id or "" for one in mine]),
-            np.array([one.at_ms for one in mine], np.int64),
-            [[self._movie_key(movie) for movie in one.served.recommendations] for one in mine],
-            self.span.horizon_ms,
-        )
-        chosen_ms = self._chosen.find(keys([one.served.request_id for one in mine]))  # NaN: not
-        for one, hit, chosen in zip(mine, hits, chosen_ms, strict=True):
+        shown_ms = np.array([one.at_ms for one in mine], np.int64)
+        requests, users, movies = self._columns(mine)
+        said = self._chosen.of(requests, users, movies)
+        hits = self._watches.follow(users, shown_ms, movies, self.span.horizon_ms)
+        chosen = np.zeros(len(mine), np.bool_)
+        in_time = said.at_ms < shown_ms[said.answer] + self.span.horizon_ms
+        chosen[said.answer[said.selected & in_time]] = True
+        for number, one in enumerate(mine):
             arm = self._arm(one.served.variant)
             user = arm.user(one.served.user_id or "")
             user.past += 1
-            user.past_selected += bool(chosen < one.at_ms + self.span.horizon_ms)
-            user.hits += bool(hit)
+            user.past_selected += bool(chosen[number])
+            user.hits += bool(hits[number])
             arm.newest_past = max(
                 arm.newest_past, (one.at_ms, one.partition, one.offset, one.served.model_version or "")
             )
@@ -240,6 +249,7 @@ class Window:
             "lateness_s": span.lateness_ms / 1_000,
             "offsets": made_of.offsets,
             "hit_offsets": made_of.hit_offsets,
+            "ignored": {why: arm.ignored[why] for why in IGNORED},
         }
         loop = FeedbackLoop(
             **common,
@@ -300,11 +310,21 @@ class Window:
     def _group(self, user_id: str) -> str:
         return self._groups.get(user_id, "unknown")
 
+    def _columns(self, answers: Sequence[Shown]) -> tuple[Keys, Keys, list[list[int]]]:
+        """Keys of each answer's request, of its user, and of its movies."""
+        requests = keys([one.served.request_id for one in answers])
+        users = keys([one.served.user_id or "" for one in answers])
+        return requests, users, [[self._movie_key(movie) for movie in one.served.recommendations] for one in answers]
+
     def _movie_key(self, movie_id: str) -> int:
         found = self._movie_keys.get(movie_id)
         if found is None:
             found = self._movie_keys[movie_id] = key(movie_id)
         return found
+
+
+def _key(text: str | None) -> int:
+    return NOBODY if text is None else key(text)
 
 
 def counts(served: Served) -> bool:

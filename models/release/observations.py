@@ -4,12 +4,13 @@ A user's time begins with the first answer they get and lasts one horizon. What 
 each metric, entered once, when the horizon has closed:
 
     success        answers with status ok / answers
-    ctr            answers with a selection / answers with movies
+    ctr            answers with a selection of a listed movie / answers with movies
     hit_rate       answers followed by a watch of a listed movie / answers with movies
     satisfaction   mean of what was reported; a user who reported nothing has none
 
 Two answers to one user are not independent; two users are. Whoever meets the other arm within the horizon is left out of both. Who
 has been entered is not entered again, in whichever arm: a grown percentage moves users, and what they did before is not undone.
+Feedback counts as everywhere (`models.measures.feedback.heard`): none that names another user, no selection of a movie that was not listed.
 The order of the calls between two calls of `close` does not matter.
 """
 
@@ -17,8 +18,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
 
-from models.events import Variant
-from models.measures.feedback import group_of
+from models.events import Feedback, Variant
+from models.measures.feedback import Heard, group_of, heard
 from models.release.evidence import GROUPS, Group, Metric, Moments
 
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
@@ -35,10 +36,9 @@ class _Answer:
 
 @dataclass(slots=True)
 class _Said:
-    """What feedback said of an answer, with its time: the newest satisfaction counts, at a tie the larger."""
+    """The feedbacks on an answer, with their times."""
 
-    selected_ms: list[int] = field(default_factory=list)
-    satisfaction: list[tuple[int, float]] = field(default_factory=list)
+    feedback: list[tuple[int, Feedback]] = field(default_factory=list)
     newest_ms: int = 0
 
 
@@ -47,7 +47,7 @@ class Observations:
 
     >>> observed = Observations(horizon_ms=1_000)
     >>> observed.answered("r1", "u", "canary", ["heat+1995"], ok=True, group="F", at_ms=5)
-    >>> observed.said("r1", selected=True, satisfaction=0.75, at_ms=20)
+    >>> observed.said(Feedback("r1", "u", "heat+1995", 0.75, None), at_ms=20)
     >>> observed.close(now_ms=1_005)
     >>> observed.users("canary")["satisfaction"]["F"]
     Moments(n=1, total=7500, squares=56250000)
@@ -88,16 +88,13 @@ class Observations:
         # the smaller of two names where the profile changed: whichever came first
         self._group[user_id] = min(self._group.get(user_id, "unknown"), _group(group))
 
-    def said(self, request_id: str, *, selected: bool, satisfaction: float | None, at_ms: int) -> None:
+    def said(self, feedback: Feedback, at_ms: int) -> None:
         """Feedback on an answer, also before the answer is known. ValueError for a satisfaction outside [0, 1]."""
-        if satisfaction is not None and not 0 <= satisfaction <= 1:
-            raise ValueError(f"a satisfaction of {satisfaction} is not in [0, 1]")
-        said = self._said.setdefault(request_id, _Said())
+        if feedback.satisfaction is not None and not 0 <= feedback.satisfaction <= 1:
+            raise ValueError(f"a satisfaction of {feedback.satisfaction} is not in [0, 1]")
+        said = self._said.setdefault(feedback.request_id, _Said())
         said.newest_ms = max(said.newest_ms, at_ms)
-        if selected:
-            said.selected_ms.append(at_ms)
-        if satisfaction is not None:
-            said.satisfaction.append((at_ms, satisfaction))
+        said.feedback.append((at_ms, feedback))
 
     def watched(self, user_id: str, movie_id: str, at_ms: int) -> None:
         if user_id not in self._entered:
@@ -141,19 +138,24 @@ class Observations:
 
     def _values(self, user_id: str, answers: list[_Answer], until_ms: int) -> Iterator[tuple[Metric, float]]:
         yield "success", sum(answer.ok for answer in answers) / len(answers)
-        said = {a.request_id: self._said[a.request_id] for a in answers if a.request_id in self._said}
+        said = {answer.request_id: self._heard(user_id, answer, until_ms) for answer in answers}
         shown = [answer for answer in answers if answer.movies]
         if shown:
-            selections = sum(
-                any(at_ms < until_ms for at_ms in said[a.request_id].selected_ms) for a in shown if a.request_id in said
-            )
+            selections = sum(any(one.selected is not None for _, one in said[a.request_id]) for a in shown)
             yield "ctr", selections / len(shown)
             watches = self._watches.get(user_id, [])
             hits = sum(any(a.at_ms <= at < until_ms and movie in a.movies for at, movie in watches) for a in shown)
             yield "hit_rate", hits / len(shown)
-        reported = [max(told) for one in said.values() if (told := [t for t in one.satisfaction if t[0] < until_ms])]
+        told = [
+            [(at_ms, one.satisfaction) for at_ms, one in some if one.satisfaction is not None] for some in said.values()
+        ]
+        reported = [max(some)[1] for some in told if some]  # the newest, at a tie the larger
         if reported:
-            yield "satisfaction", min(1.0, sum(sorted(value for _, value in reported)) / len(reported))
+            yield "satisfaction", min(1.0, sum(sorted(reported)) / len(reported))
+
+    def _heard(self, user_id: str, answer: _Answer, until_ms: int) -> list[tuple[int, Heard]]:
+        found = self._said.get(answer.request_id, _Said()).feedback
+        return [(at_ms, heard(one, user_id, answer.movies)) for at_ms, one in found if at_ms < until_ms]
 
 
 def _group(gender: str | None) -> Group:

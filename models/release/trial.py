@@ -120,8 +120,7 @@ class Trial:
 
     def said(self, at_ms: int, feedback: Feedback) -> None:
         if self._quality is not None:
-            chosen = feedback.selected is not None
-            self._quality.said(feedback.request_id, selected=chosen, satisfaction=feedback.satisfaction, at_ms=at_ms)
+            self._quality.said(feedback, at_ms)
 
     def watched(self, at_ms: int, watch: Watch) -> None:
         """A watch that came then; of a user without an answer before it, as of an import, it can be no hit."""

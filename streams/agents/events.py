@@ -1,11 +1,13 @@
 """Judges watch events, ratings, feedback, profiles and catalogue: one member of the group sees each, and writes the dead letter of a bad one.
 
-The histories read the same topics beside it, in every worker, and skip what is refused here.
+The histories read the same topics beside it, in every worker, and skip what is refused here. Feedback on a request that nobody was answered
+by is no dead letter, since the message does not show it: it is counted, some seconds later, when all workers' answers have come by.
 """
 
 import asyncio
 import concurrent.futures
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
 import faust
@@ -14,9 +16,11 @@ import structlog
 from confluent_kafka import Message
 from faust.types import StreamT
 
-from models import wire
+from models import repeats, wire
 from models.config import Applied
 from models.errors import BadMessage
+from models.events import Feedback, Rating, Watch
+from models.measures.feedback import IGNORED
 from streams import metrics
 from streams.channel import Batches
 from streams.clients import Cluster
@@ -30,6 +34,8 @@ from streams.transactions import Out
 log = structlog.get_logger()
 
 BATCH_SIZE = 2_000
+ANSWERED_S = 10.0  # an answer has come by all workers by then
+UNKNOWN = "unknown_request"
 
 
 class Events:
@@ -40,18 +46,25 @@ class Events:
         cluster: Cluster,
         applied: Applied,
         known: Known,
+        answered: Callable[[Sequence[int], int], list[bool]],
         *,
         name: str,
         clock: BrokerClock,
         on_fatal: Callable[[], None],
     ) -> None:
+        """`answered`: whether requests (`repeats.named`) were answered, by whichever worker, at a time."""
         limits = applied.config.events.limits()
-        self._known = known
+        self._known, self._answered, self._clock = known, answered, clock
+        self._named: deque[tuple[float, list[int]]] = (
+            deque()
+        )  # requests of feedbacks, with the time when they are looked up
+        for reason in (*IGNORED, UNKNOWN):
+            metrics.FEEDBACK_IGNORED.labels(reason)  # 0 until there is one
         self._dead_letters = applied.topic("dead-letters")
-        self._checks: dict[str, Callable[[Message], str | None]] = {
-            applied.topic("watch-events"): lambda m: wire.watch(m.value(), kafka_ms(m), limits).movie_id,
-            applied.topic("rating-events"): lambda m: wire.rating(m.value(), kafka_ms(m), limits).movie_id,
-            applied.topic("recommendation-feedback"): lambda m: wire.feedback(m.value()).selected,
+        self._checks: dict[str, Callable[[Message], Watch | Rating | Feedback | None]] = {
+            applied.topic("watch-events"): lambda m: wire.watch(m.value(), kafka_ms(m), limits),
+            applied.topic("rating-events"): lambda m: wire.rating(m.value(), kafka_ms(m), limits),
+            applied.topic("recommendation-feedback"): lambda m: wire.feedback(m.value()),
             applied.topic("user-profiles"): lambda m: _record_or_tombstone(m, wire.profile),
             applied.topic("movie-catalog"): lambda m: _record_or_tombstone(m, wire.movie),
         }
@@ -88,21 +101,31 @@ class Events:
     def judge(self, batch: Batch) -> list[Out]:
         """The dead letters of a batch of events."""
         outputs: list[Out] = []
-        counts, unknown = Counter[str](), Counter[str]()
+        counts, unknown, named = Counter[str](), Counter[str](), list[int]()
         for message in batch.messages:
             name = topic(message)
             try:
-                movie_id = self._judged(message)
+                event = self._judged(message)
             except BadMessage as error:
                 outputs.append(dead_letter(self._dead_letters, message, error, self.pipe.fits))
                 continue
             counts[name] += 1
+            movie_id = event.selected if isinstance(event, Feedback) else event and event.movie_id
             unknown[name] += movie_id is not None and movie_id not in self._known.movies
-        batch.tally = counts, unknown
+            if isinstance(event, Feedback):
+                named.append(repeats.named(event.request_id))
+        batch.tally = counts, unknown, named
         return outputs
 
-    def _judged(self, message: Message) -> str | None:
-        """The movie that the event names, if any; BadMessage, whatever went wrong."""
+    def show(self) -> None:
+        """Counts the feedbacks of a while ago that are on no answer."""
+        while self._named and self._named[0][0] <= time.monotonic():
+            _, named = self._named.popleft()
+            known = self._answered(named, self._clock.now_ms())
+            metrics.FEEDBACK_IGNORED.labels(UNKNOWN).inc(known.count(False))
+
+    def _judged(self, message: Message) -> Watch | Rating | Feedback | None:
+        """The event, None of a profile or movie; BadMessage, whatever went wrong."""
         try:
             return self._checks[topic(message)](message)
         except BadMessage:
@@ -113,7 +136,9 @@ class Events:
             raise BadMessage("internal_error", f"{type(error).__name__} while it was judged") from error
 
     def _count(self, batches: Sequence[Batch]) -> None:
-        for counts, unknown in (batch.tally for batch in batches):
+        for counts, unknown, named in (batch.tally for batch in batches):
+            if named:
+                self._named.append((time.monotonic() + ANSWERED_S, named))
             for name, count in counts.items():
                 metrics.EVENTS.labels(name).inc(count)
                 metrics.UNKNOWN_MOVIES.labels(name).inc(unknown[name])

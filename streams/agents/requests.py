@@ -348,6 +348,11 @@ class Answered:
         with self.tail.lock:
             return self.repeats.judge_all(asked, pending)
 
+    def knows(self, ids: Sequence[int], now_ms: int) -> list[bool]:
+        """Whether each of these (`repeats.named`) was answered within the repeat window, by whichever worker."""
+        with self.tail.lock:
+            return self.repeats.knows(ids, now_ms)
+
     def positions(self) -> dict[int, int]:
         """How far the request partitions are known to be answered: none but committed answers count.
 

@@ -90,6 +90,11 @@ _JUDGED = (
         },
         "the same for `hit_rate` and `level`: the answers whose horizon passed, feedback on them, and watches",
     ),
+    Field(
+        "ignored",
+        {"other_user": 0, "not_in_list": 3},
+        "feedbacks on the window's answers of which [something does not count](metrics.md#feedback-that-does-not-count)",
+    ),
 )
 
 _ANSWER = (
@@ -170,8 +175,8 @@ FIELDS: Mapping[str, tuple[Field, ...]] = {
     ),
     "recommendation-feedback": (
         Field("request_id", "8d8072af-0926", "which answer"),
-        Field("user_id", "42", "who", optional=True),
-        Field("selected", "377", "the movie that was chosen, or null for none", optional=True),
+        Field("user_id", "42", "who was answered; feedback that names somebody else does not count", optional=True),
+        Field("selected", "377", "the movie of the list that was chosen, or null for none", optional=True),
         Field("satisfaction", 0.8, "0 to 1", optional=True),
         _SAID_WHEN,
     ),
@@ -372,6 +377,7 @@ _NOTES: Mapping[str, str] = {
     "accounts are counted (`canarec_movielog_lines_total`). Every other line is a dead letter.",
     "user-profiles": "A null value deletes the user whose id is the message's key.",
     "movie-catalog": "A null value deletes the movie whose id is the message's key: it is recommended no more.",
+    "recommendation-feedback": "[What of it does not count](metrics.md#feedback-that-does-not-count), and how that shows.",
     "recommendations": "Read it with `isolation.level=read_committed`: what an aborted transaction left behind is no answer.",
     "provenance": "Every field of the answer, byte for byte, and what made it. Read it with `isolation.level=read_committed`.",
     "recommendation-quality": "One record for each answer of which feedback came before its window closed ([what that is](metrics.md)), once; written when the "

@@ -51,6 +51,7 @@ class Windows:
         for future in self.admin.create_topics(made).values():
             future.result(30)
         self.writers, self.answers, self.said = [], [], []
+        self.ignored = Counter()
         mine = set(self.topics.values())
         self.wait(lambda: mine <= self.admin.list_topics(timeout=10).topics.keys(), "the topics")
         reader = self.cluster.consumer()
@@ -102,11 +103,17 @@ class Windows:
             if rng.random() < 0.5:
                 self.said.append(request_id)
                 satisfaction = round(rng.random(), 3)
-                selected = movies[0] if rng.random() < 0.6 else None
+                selected = rng.choice([movies[0], movies[0], movies[0], None, "m-of-another-list"])
+                self.ignored["not_in_list"] += selected not in (movies[0], None)
                 self.publish(
                     "recommendation-feedback",
-                    {"request_id": request_id, "selected": selected, "satisfaction": satisfaction},
+                    {"request_id": request_id, "selected": selected, "satisfaction": satisfaction}
+                    | rng.choice([{}, {"user_id": user}]),
                 )
+            if rng.random() < 0.2:  # not theirs to say
+                self.ignored["other_user"] += 1
+                said = {"request_id": request_id, "user_id": "somebody", "selected": movies[1], "satisfaction": 1}
+                self.publish("recommendation-feedback", said)
             if rng.random() < 0.3:
                 watch = {"user_id": user, "movie_id": movies[1], "minute": 5, "timestamp": time.time()}
                 self.publish("watch-events", watch, user)
@@ -192,6 +199,9 @@ def check(made):
     assert Counter(q["request_id"] for q in quality) == Counter(made.said)
     shortest = [r for r in loops if r["window_s"] == 1]
     assert sum(r["selections"] for r in shortest) == sum(q["selected"] is not None for q in quality)
+    assert all(q["selected"] in (q["recommendations"][0], None) for q in quality)
+    for why, count in made.ignored.items():
+        assert sum(r["ignored"][why] for r in shortest) == count
     return loops
 
 
@@ -296,6 +306,30 @@ def test_a_worker_alone_writes_windows_and_an_alert_rises_and_falls(installation
         assert "fairness alert is over" in canarec.logs()
         for record in [*told, *canarec.everything("feedback-loop-metrics")]:
             assert again(canarec, record) == record
+
+
+def test_a_worker_counts_the_feedback_that_does_not_count_by_why(shop):
+    asked = shop.ask("u1")
+    request, listed = asked["request_id"], asked["recommendations"][0]
+
+    def ignored(reason):
+        return shop.metric("canarec_feedback_ignored_total", reason=reason)
+
+    before = {reason: ignored(reason) for reason in ("other_user", "not_in_list", "unknown_request")}
+    said = {"request_id": request, "selected": listed, "satisfaction": 0.5}
+    for other in (
+        {"user_id": "u1"},
+        {"user_id": "u2"},
+        {"selected": "m-of-another-list"},
+        {"request_id": "nobody-asked-so"},
+        {"request_id": "nobody-asked-so", "user_id": "u2"},
+    ):
+        shop.publish("recommendation-feedback", said | other)
+    shop.flush()
+    shop.wait(lambda: ignored("unknown_request") - before["unknown_request"] >= 2, "feedback on no answer", 60)
+    shop.wait(lambda: ignored("not_in_list") > before["not_in_list"], "a selection of another list", 60)
+    grown = {reason: ignored(reason) - count for reason, count in before.items()}
+    assert grown == {"other_user": 1, "not_in_list": 1, "unknown_request": 2}
 
 
 def verify(made, *options):

@@ -36,7 +36,15 @@ ANSWERS = [
     ("=9", "2026-11-24T22:00:00.000Z", "v1", "ok", ["heat+1995"]),
     (None, "2026-11-24T22:00:01.000Z", None, "rejected", []),
 ]
-SELECTED = {1: "alien+1979", 3: None, 4: "alien+1979", 5: None}
+# answer, who says it, what they selected: of another list, and somebody else, it is no click
+SELECTED = [
+    (0, "42", "alien+1979"),
+    (1, None, "alien+1979"),
+    (3, "7", None),
+    (4, "8", "alien+1979"),
+    (5, "7", "alien+1979"),
+    (5, "42", None),
+]
 BAD_DAY_MS = 1_795_305_600_000  # 2026-11-22
 
 
@@ -91,7 +99,7 @@ def home(tmp_path_factory, small_archive):
     for first, day in ((0, -1), (4, 0), (6, 1)):
         ratings = [archive.rate("u", "heat+1995", 4.0) for _ in range(2)]
         archive.add("rating-events", ratings, first=first, logged_ms=BAD_DAY_MS + day * 86_400_000)
-    said = [(f"r{n}", {"request_id": f"r{n}", "selected": selected}) for n, selected in SELECTED.items()]
+    said = [(f"r{n}", {"request_id": f"r{n}", "user_id": user, "selected": movie}) for n, user, movie in SELECTED]
     archive.add("recommendation-feedback", said)
     return folder
 

@@ -16,8 +16,10 @@ from models.measures.feedback import EARLY, Outcomes, group_of
 HORIZON = 1_000
 
 
-def told(request_id: str, selected: str | None = None, satisfaction: float | None = None) -> Feedback:
-    return Feedback(request_id, None, selected, satisfaction, None)
+def told(
+    request_id: str, selected: str | None = None, satisfaction: float | None = None, user_id: str | None = None
+) -> Feedback:
+    return Feedback(request_id, user_id, selected, satisfaction, None)
 
 
 def outcomes(capacity: int = 1_000) -> Outcomes:
@@ -144,6 +146,25 @@ def test_a_second_feedback_updates_and_does_not_count_twice() -> None:
     assert (figures.selections, figures.satisfaction["F"].count, figures.satisfaction["F"].mean) == (1, 1, 0.9)
 
 
+def test_feedback_of_another_user_counts_nowhere_and_is_counted() -> None:
+    found = outcomes()
+    found.selected(told("r", "a", 1.0, "v"), 1)  # also before the answer is known
+    found.answered("r", "u", "stable", ["a"], "F", 0)
+    found.selected(told("r", "a", 1.0, "v"), 2)
+    figures = found.summary()["stable"]
+    assert (figures.shown, figures.selections, figures.satisfaction) == (1, 0, {})
+    assert found.ignored == {"other_user": 2}
+
+
+def test_a_selection_of_a_movie_that_was_not_listed_is_no_click_and_is_counted() -> None:
+    found = outcomes()
+    found.answered("r", "u", "stable", ["a"], "F", 0)
+    found.selected(told("r", "b", 0.25, "u"), 1)
+    figures = found.summary()["stable"]
+    assert (figures.selections, figures.satisfaction["F"].mean) == (0, 0.25)
+    assert found.ignored == {"not_in_list": 1}
+
+
 def test_a_second_answer_to_a_request_is_not_counted() -> None:
     found = outcomes()
     found.answered("r", "u", "stable", ["a"], None, 0)
@@ -167,9 +188,9 @@ def test_the_oldest_answer_leaves_with_all_that_was_said_of_it() -> None:
 def test_what_is_said_of_answers_nobody_knows_is_bounded() -> None:
     found = outcomes(capacity=10)
     for number in range(2 * EARLY):
-        found.selected(told(f"r{number}", "a"), 0)
+        found.selected(told(f"r{number // 2}", "a"), 0)
         found.watched(f"u{number}", "a", 0)
-    assert len(found._early_told) == EARLY
+    assert sum(map(len, found._early_told.values())) == found._n_early_told == EARLY
     assert sum(map(len, found._early_watches.values())) == found._n_early_watches == EARLY
 
 
@@ -203,7 +224,13 @@ answers = st.lists(
     max_size=6,
 )
 feedbacks = st.lists(
-    st.tuples(st.integers(0, 7), st.none() | movies, st.none() | st.sampled_from([0.0, 0.25, 1.0]), st.integers(0, 3)),
+    st.tuples(
+        st.integers(0, 7),
+        st.none() | movies,
+        st.none() | st.sampled_from([0.0, 0.25, 1.0]),
+        st.integers(0, 3),
+        st.none() | users,
+    ),
     max_size=12,
 )
 watches = st.lists(st.tuples(users, movies, st.integers(-500, 3_500)), max_size=12)
@@ -212,14 +239,14 @@ watches = st.lists(st.tuples(users, movies, st.integers(-500, 3_500)), max_size=
 @given(answers, feedbacks, watches, st.integers(0, 4_000), st.randoms(use_true_random=False))
 def test_each_counts_once_in_any_order(
     answers: list[tuple[str, Variant, list[str], str | None]],
-    feedbacks: list[tuple[int, str | None, float | None, int]],
+    feedbacks: list[tuple[int, str | None, float | None, int, str | None]],
     watches: list[tuple[str, str, int]],
     now_ms: int,
     order: random.Random,
 ) -> None:
     found = outcomes()
     said_and_done: list[Call] = [
-        partial(found.selected, told(f"r{n}", movie, value), at) for n, movie, value, at in feedbacks
+        partial(found.selected, told(f"r{n}", movie, value, user), at) for n, movie, value, at, user in feedbacks
     ]
     said_and_done += [partial(found.watched, *watch) for watch in watches]
     said_and_done.append(partial(found.expire, now_ms))
@@ -236,16 +263,17 @@ def test_each_counts_once_in_any_order(
         if not mine:
             assert variant not in figures
             continue
-        clicked = {f"r{f[0]}" for f in feedbacks if f[1] is not None}
+        own = {a[0]: [f for f in feedbacks if f"r{f[0]}" == a[0] and f[4] in (None, a[2])] for a in mine}
+        clicked = [a for a in mine if any(f[1] in a[4] for f in own[a[0]])]
         past = [a for a in mine if a[1] + HORIZON <= now_ms]
         hits = [a for a in past if any(w[0] == a[2] and w[1] in a[4] and 0 <= w[2] - a[1] < HORIZON for w in watches)]
         said: dict[str, list[float]] = {}
         for answer in mine:
-            reports = [(f[3], f[2]) for f in feedbacks if f"r{f[0]}" == answer[0] and f[2] is not None]
+            reports = [(f[3], f[2]) for f in own[answer[0]] if f[2] is not None]
             if reports:
                 said.setdefault(group_of(answer[5]), []).append(max(reports)[1])
         assert figures[variant].shown == len(mine)
-        assert figures[variant].selections == len(clicked & {a[0] for a in mine})
+        assert figures[variant].selections == len(clicked)
         assert (figures[variant].past_horizon, figures[variant].hits) == (len(past), len(hits))
         reported = figures[variant].satisfaction
         assert {group: s.count for group, s in reported.items()} == {g: len(values) for g, values in said.items()}

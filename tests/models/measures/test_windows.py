@@ -1,5 +1,6 @@
 """The fold of a window: figures known by construction, and laws over any order."""
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -27,8 +28,8 @@ def shown(request_id, user_id, at_ms, movies=("a", "b"), variant="stable", versi
     return Shown(at_ms, 0, offset, Served(request_id, user_id, status, list(movies), 5, variant, version))
 
 
-def said(request_id, selected=None, satisfaction=None):
-    return Feedback(request_id, None, selected, satisfaction, None)
+def said(request_id, selected=None, satisfaction=None, user_id=None):
+    return Feedback(request_id, user_id, selected, satisfaction, None)
 
 
 def folded(answers, feedback=(), watches=(), groups=None, *, span=SPAN, shelf=SHELF, users_min=2, before=()):
@@ -106,6 +107,37 @@ def test_of_several_selections_of_an_answer_the_earliest_decides_whether_it_was_
     answers = [shown(f"r{n}", f"u{n}", 97_000) for n in range(2)]
     feedback = [(at, said(f"r{n}", "a")) for n in range(2) for at in (105_000, 98_000, 106_000)]
     assert folded(answers, feedback)["stable"].loop.level.ctr == 1.0
+
+
+def test_feedback_that_names_another_user_than_was_answered_changes_nobodys_figures_and_is_counted():
+    past = [shown("r0", "u0", 97_000), shown("r1", "u1", 97_000)]
+    answers = [*past, shown("r2", "u1", 100_000), shown("r3", "u2", 100_000, variant="canary")]
+    own = [(98_000, said("r0", "a", 0.5, "u0")), (101_000, said("r2", "a", 0.5, "u1"))]
+    other = [(98_500 + 2_000 * (r == "r2"), said(r, "b", 1.0, user)) for r in ("r1", "r2") for user in ("u2", "nobody")]
+    before, found = folded(answers, own), folded(answers, own + other)
+    assert before["stable"].loop.level.ctr == pytest.approx(2 / 3)
+    assert found["canary"] == before["canary"]
+    loop, fairness = found["stable"]
+    assert loop.ignored == fairness.ignored == {"other_user": 2, "not_in_list": 0}
+    nothing = {"other_user": 0, "not_in_list": 0}
+    assert msgspec.structs.replace(loop, ignored=nothing) == before["stable"].loop
+    assert msgspec.structs.replace(fairness, ignored=nothing) == before["stable"].fairness
+
+
+def test_a_selection_of_a_movie_that_was_not_listed_is_no_click_and_is_counted():
+    past = [shown("r0", "u0", 97_000), shown("r1", "u1", 97_000)]
+    answers = [*past, shown("r2", "u1", 100_000), shown("r3", "u1", 100_000, movies=())]
+    feedback = [(98_000, said("r1", "c")), (101_000, said("r2", "c", 0.5)), (101_000, said("r3", "a"))]
+    loop, fairness = folded(answers, feedback)["stable"]
+    assert (loop.shown, loop.selections, loop.level.ctr) == (1, 0, 0.0)
+    assert fairness.groups["unknown"].satisfaction == 0.5  # what they say of the list counts
+    assert loop.ignored == {"other_user": 0, "not_in_list": 2}
+
+
+def test_a_selection_of_a_listed_movie_stands_whatever_else_was_selected():
+    feedback = [(at, said("r", movie)) for at, movie in ((101_000, "c"), (102_000, "b"), (103_000, "x"))]
+    loop = folded([shown("r", "u", 100_000)], feedback)["stable"].loop
+    assert (loop.selections, loop.ignored["not_in_list"]) == (1, 2)
 
 
 def test_only_the_users_own_watch_of_a_listed_movie_is_a_hit():
@@ -290,7 +322,10 @@ lists = st.lists(st.sampled_from("abcdx"), max_size=4, unique=True)
 variants = st.sampled_from(["stable", "canary"])
 some_answers = st.lists(st.tuples(users, times, lists, variants), max_size=25)
 some_feedback = st.lists(
-    st.tuples(times, st.integers(0, 30), st.none() | st.sampled_from("ab"), st.none() | st.floats(0, 1)), max_size=25
+    st.tuples(
+        times, st.integers(0, 30), st.none() | st.sampled_from("abx"), st.none() | st.floats(0, 1), st.none() | users
+    ),
+    max_size=25,
 )
 some_watches = st.lists(st.tuples(times, users, st.sampled_from("abcd")), max_size=25)
 
@@ -299,7 +334,7 @@ some_watches = st.lists(st.tuples(times, users, st.sampled_from("abcd")), max_si
 @given(some_answers, some_feedback, some_watches, st.randoms(use_true_random=False), st.integers(1, 7))
 def test_the_order_and_the_portions_do_not_matter(answers, feedback, watches, rng, portion):
     told = [shown(f"r{n}", u, at, m, v, offset=n) for n, (u, at, m, v) in enumerate(answers)]
-    heard = [(at, said(f"r{n}", selected, value)) for at, n, selected, value in feedback]
+    heard = [(at, said(f"r{n}", selected, value, user)) for at, n, selected, value, user in feedback]
     groups = {"u1": "M", "u2": "F", "u3": "F"}
     first = folded(told, heard, watches, groups)
     for some in (told, heard, watches):
@@ -315,20 +350,38 @@ def test_the_order_and_the_portions_do_not_matter(answers, feedback, watches, rn
     assert {report.loop.variant: report for report in again} == first
 
 
+def by_its_user(feedback, served):
+    return feedback.request_id == served.request_id and feedback.user_id in (None, served.user_id)
+
+
 @settings(deadline=None)
 @given(some_answers, some_feedback, some_watches)
 def test_figures_are_those_of_a_plain_count(answers, feedback, watches):
     told = [shown(f"r{n}", u, at, m, v, offset=n) for n, (u, at, m, v) in enumerate(answers)]
-    heard = [(at, said(f"r{n}", selected, value)) for at, n, selected, value in feedback]
+    heard = [(at, said(f"r{n}", selected, value, user)) for at, n, selected, value, user in feedback]
     found = folded(told, heard, watches)
     for variant in ("stable", "canary"):
         mine = [
             s for s in told if s.served.variant == variant and 100_000 <= s.at_ms < 110_000 and s.served.recommendations
         ]
         chosen = sum(
-            any(f.selected and f.request_id == s.served.request_id and 100_000 <= at < 112_000 for at, f in heard)
+            any(
+                f.selected in s.served.recommendations and by_its_user(f, s.served) and 100_000 <= at < 112_000
+                for at, f in heard
+            )
             for s in mine
         )
+        reports = [
+            max(told_of)[1]
+            for s in mine
+            if (
+                told_of := [
+                    (at, f.satisfaction)
+                    for at, f in heard
+                    if f.satisfaction is not None and by_its_user(f, s.served) and 100_000 <= at < 112_000
+                ]
+            )
+        ]
         past = [
             s for s in told if s.served.variant == variant and 96_000 <= s.at_ms < 106_000 and s.served.recommendations
         ]
@@ -342,6 +395,8 @@ def test_figures_are_those_of_a_plain_count(answers, feedback, watches):
         if variant in found:
             loop = found[variant].loop
             assert (loop.shown, loop.selections, loop.past_horizon, loop.hits) == (len(mine), chosen, len(past), hits)
+            said_mean = found[variant].fairness.groups["unknown"].satisfaction
+            assert said_mean == (pytest.approx(sum(reports) / len(reports), abs=1e-9) if reports else None)
         else:
             assert not mine
             assert not past
@@ -351,14 +406,18 @@ def test_figures_are_those_of_a_plain_count(answers, feedback, watches):
 @given(some_answers, some_feedback, st.randoms(use_true_random=False))
 def test_quality_is_one_record_for_each_answer_with_feedback(answers, feedback, rng):
     told = [shown(f"r{n}", u, at, m, v, offset=n) for n, (u, at, m, v) in enumerate(answers)]
-    heard = [(at, said(f"r{n}", selected, value)) for at, n, selected, value in feedback]
+    heard = [(at, said(f"r{n}", selected, value, user)) for at, n, selected, value, user in feedback]
     rng.shuffle(heard)
     table = Said(SPAN)
     for at_ms, one in heard:
         table.add(at_ms, one)
     found = [quality for one in told if (quality := table.quality(one, "provenance")) is not None]
-    in_time = {f.request_id for at, f in heard if 100_000 <= at < 112_000}
-    wanted = [s.served.request_id for s in told if 100_000 <= s.at_ms < 110_000 and s.served.request_id in in_time]
+    in_time = [f for at, f in heard if 100_000 <= at < 112_000]
+    wanted = [
+        s.served.request_id
+        for s in told
+        if 100_000 <= s.at_ms < 110_000 and any(by_its_user(f, s.served) for f in in_time)
+    ]
     assert [quality.request_id for quality in found] == wanted
     window = folded(told, heard)
     for variant, report in window.items():

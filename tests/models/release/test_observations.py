@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.events import Feedback
 from models.release.evidence import UNIT, ArmEvidence, Moments
 from models.release.observations import Observations
 
@@ -26,8 +27,8 @@ def play(found, event):
         request, user, variant, at_ms = rest
         found.answered(request, user, variant, ["a", "b"], ok=at_ms % 3 > 0, group="F", at_ms=at_ms)
     elif kind == "said":
-        request, selected, satisfaction, at_ms = rest
-        found.said(request, selected=selected, satisfaction=satisfaction, at_ms=at_ms)
+        request, selected, satisfaction, at_ms, *user = rest
+        found.said(Feedback(request, *(user or [None]), selected, satisfaction, None), at_ms)
     else:
         found.watched(*rest)
 
@@ -42,8 +43,8 @@ def test_a_user_is_one_value_in_each_metric_however_many_answers_they_got():
         [
             ("answered", "r1", "u", "canary", 1),
             ("answered", "r2", "u", "canary", 3),
-            ("said", "r1", True, 0.5, 10),
-            ("said", "r2", False, 1.0, 12),
+            ("said", "r1", "a", 0.5, 10),
+            ("said", "r2", None, 1.0, 12),
             ("watched", "u", "b", 2),
         ]
     )
@@ -59,14 +60,14 @@ def test_a_user_is_entered_once_when_the_horizon_has_closed():
     found.close(HORIZON + 1)
     before = found.users("canary")
     assert before["ctr"]["F"].n == 1
-    for event in [("answered", "r2", "u", "canary", 2_000), ("said", "r1", True, None, 3_000)]:
+    for event in [("answered", "r2", "u", "canary", 2_000), ("said", "r1", "a", None, 3_000)]:
         play(found, event)
     found.close(9_000)
     assert found.users("canary") == before
 
 
 def test_an_answer_that_is_told_twice_counts_once():
-    told = [("answered", "r1", "u", "canary", 1), ("answered", "r2", "u", "canary", 3), ("said", "r1", True, 0.5, 10)]
+    told = [("answered", "r1", "u", "canary", 1), ("answered", "r2", "u", "canary", 3), ("said", "r1", "a", 0.5, 10)]
     assert observed([*told, *told]).users("canary") == observed(told).users("canary")
 
 
@@ -75,7 +76,7 @@ def test_what_happens_after_the_horizon_does_not_count():
         [
             ("answered", "r1", "u", "canary", 1),
             ("answered", "r2", "u", "canary", HORIZON + 1),
-            ("said", "r1", True, 1.0, HORIZON + 1),
+            ("said", "r1", "a", 1.0, HORIZON + 1),
             ("watched", "u", "a", HORIZON + 1),
         ]
     )
@@ -104,7 +105,20 @@ def test_a_watch_before_the_answer_or_of_another_movie_is_no_hit():
 
 
 def test_who_reports_no_satisfaction_has_none():
-    assert "satisfaction" not in values(observed([("answered", "r", "u", "canary", 1), ("said", "r", True, None, 5)]))
+    assert "satisfaction" not in values(observed([("answered", "r", "u", "canary", 1), ("said", "r", "a", None, 5)]))
+
+
+def test_feedback_that_names_another_user_is_not_this_users():
+    answered = ("answered", "r", "u", "canary", 1)
+    nothing = values(observed([answered]))
+    assert nothing["ctr"] == (1, 0.0)
+    assert values(observed([answered, ("said", "r", "a", 1.0, 5, "v")])) == nothing
+    assert values(observed([answered, ("said", "r", "a", 1.0, 5, "u")]))["ctr"] == (1, 1.0)
+
+
+def test_a_selection_of_a_movie_that_was_not_listed_is_no_click():
+    found = values(observed([("answered", "r", "u", "canary", 1), ("said", "r", "c", 0.5, 5)]))
+    assert (found["ctr"], found["satisfaction"]) == ((1, 0.0), (1, 0.5))
 
 
 events = st.lists(
@@ -119,9 +133,10 @@ events = st.lists(
         st.tuples(
             st.just("said"),
             st.sampled_from(["r1", "r2", "r3", "r4"]),
-            st.booleans(),
+            st.none() | st.sampled_from("ac"),
             st.none() | st.sampled_from([0.0, 0.3, 1.0]),
             st.integers(0, 3_000),
+            st.none() | st.sampled_from("uv"),
         ),
         st.tuples(st.just("watched"), st.sampled_from("uv"), st.sampled_from("abc"), st.integers(0, 3_000)),
     ),
@@ -142,14 +157,14 @@ def test_the_order_of_arrival_does_not_matter(events, data):
 @pytest.mark.parametrize(
     "bad",
     [
-        ("said", "r1", True, 1.5, 5),
-        ("said", "r1", True, -0.1, 5),
-        ("said", "r1", True, math.nan, 5),
+        ("said", "r1", "a", 1.5, 5),
+        ("said", "r1", "a", -0.1, 5),
+        ("said", "r1", "a", math.nan, 5),
         ("answered", "r9", "u", "control", 5),
     ],
 )
 def test_illegal_input_leaves_the_state_unchanged(bad):
-    good = [("answered", "r1", "u", "canary", 1), ("said", "r1", True, 0.5, 10)]
+    good = [("answered", "r1", "u", "canary", 1), ("said", "r1", "a", 0.5, 10)]
     found = Observations(HORIZON)
     for event in good:
         play(found, event)
