@@ -11,6 +11,7 @@ from streams.messages import Place
 
 PATIENCE_S = 3.0  # for transactions that are open
 ANSWER_S = 15.0  # of the brokers
+_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library's
 
 Ends = Mapping[Place, int]
 
@@ -26,16 +27,21 @@ class Times:
 
     def settled(self, places: Iterable[Place]) -> Ends | None:
         """The committed ends, once they are not below what the topics held at the call; None where a transaction stays open."""
-        latest, asked = OffsetSpec.latest(), list(places)  # type: ignore[no-untyped-call]  # the library's
-        held = self._ask(latest, asked, IsolationLevel.READ_UNCOMMITTED)
+        asked = list(places)
+        held = self._ask(_LATEST, asked, IsolationLevel.READ_UNCOMMITTED)
         until = time.monotonic() + PATIENCE_S
         while True:
-            ends = self._ask(latest, asked, IsolationLevel.READ_COMMITTED)
-            if all(ends[place].offset >= held[place].offset for place in asked):
-                return {place: int(found.offset) for place, found in ends.items()}
+            ends = self.committed(asked)
+            if all(ends[place] >= held[place].offset for place in asked):
+                return ends
             if time.monotonic() > until:
                 return None
             time.sleep(0.05)
+
+    def committed(self, places: Iterable[Place]) -> Ends:
+        """The offsets up to which messages can be read."""
+        found = self._ask(_LATEST, places, IsolationLevel.READ_COMMITTED)
+        return {place: int(one.offset) for place, one in found.items()}
 
     def at(self, at_ms: int, ends: Ends) -> dict[Place, int]:
         """The first offset of that time or later, of each place that has an end; not above it."""

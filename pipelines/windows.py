@@ -37,9 +37,9 @@ from models.measures.reports import (
     series,
 )
 from models.measures.said import Said
-from models.measures.windows import Shelf, Shown, Span, Window, group, has_popularity
+from models.measures.windows import Shelf, Shown, Span, Window, counts, group, has_popularity
 from models.release.arms import Served
-from models.wire import UNREADABLE
+from models.wire import UNREADABLE, rfc3339
 from pipelines.times import Ends, Times
 from streams.clients import Cluster, messages, watermarks
 from streams.messages import Place, kafka_ms, offset, partition, topic
@@ -50,6 +50,8 @@ READ = (ANSWERS, FEEDBACK, WATCHES, RATINGS, PROFILES, CATALOGUE)
 AT_ONCE = 2_000  # answers that are joined together
 QUEUE_KB = 2_048  # that a reader holds ready
 QUALITIES = 2_000  # records in a transaction
+DAY_MS = 86_400_000
+LATE_MS = 300_000  # a window that closed so long ago should be written
 
 Ranges = Mapping[Place, tuple[int, int]]
 
@@ -329,6 +331,35 @@ def _reference_ms(told: FeedbackLoop | Fairness) -> int:
     return at_ms(told.window_start) - 1_000 * told.window_s * told.thresholds.fall_windows
 
 
+class Unwritten(NamedTuple):
+    """Windows of one length that should be written. `newest`: when the last one that is ended; None: none in the last day."""
+
+    window_s: int
+    newest: str | None
+
+
+def unwritten(cluster: Cluster, applied: Applied, now_ms: int) -> list[Unwritten]:
+    """Lengths with a window that has answers, closed LATE_MS ago or earlier, and is not written."""
+    metrics, times, reading = applied.config.metrics, Times(cluster), _Reading(cluster, applied)
+    since_ms = now_ms - max(DAY_MS, -fresh_from(0, metrics.windows_s[-1], metrics.lateness_s))
+    ends: dict[int, int] = {}
+    for loop in since(cluster, applied, FeedbackLoop, since_ms):
+        ends[loop.window_s] = max(ends.get(loop.window_s, 0), at_ms(loop.window_end))
+    places = list(_held(cluster, applied, ANSWERS))
+    found = []
+    for length in metrics.windows_s:
+        from_ms = ends.get(length, since_ms)
+        until_ms = (now_ms - LATE_MS - round(1_000 * metrics.lateness_s)) // (1_000 * length) * 1_000 * length
+        if from_ms >= until_ms:
+            continue
+        held = times.committed(places)
+        first, after = times.at(from_ms, held), times.at(until_ms, held)
+        ranges = {place: (first[place], after[place]) for place in held}
+        if any(counts(one.served) for some in reading.answers(ranges, from_ms) for one in some):
+            found.append(Unwritten(length, rfc3339(ends[length]) if length in ends else None))
+    return found
+
+
 class Written(NamedTuple, Generic[Record]):
     """Records of a topic, oldest first. `from_ms`: the topic has dropped nothing that was appended since."""
 
@@ -338,7 +369,7 @@ class Written(NamedTuple, Generic[Record]):
 
 def newest(cluster: Cluster, applied: Applied, kind: type[Record], at_most: int) -> list[Record]:
     """The last records of their topic, of so many messages of each partition at most, oldest first."""
-    held = _held(cluster, applied, kind)
+    held = _held(cluster, applied, TOPIC_OF[kind])
     return _records(cluster, {place: (max(low, high - at_most), high) for place, (low, high) in held.items()}, kind)
 
 
@@ -349,7 +380,7 @@ def since(cluster: Cluster, applied: Applied, kind: type[Record], since_ms: int)
 
 def written_since(cluster: Cluster, applied: Applied, kind: type[Record], since_ms: int) -> Written[Record]:
     """The same, and whether that is all."""
-    held, times = _held(cluster, applied, kind), Times(cluster)
+    held, times = _held(cluster, applied, TOPIC_OF[kind]), Times(cluster)
     first = times.at(max(0, since_ms), {place: high for place, (_, high) in held.items()})
     cut = [place for place, (low, _) in held.items() if first[place] <= low and low > 0]
     whole_from = [times.first(0, [place]) for place in cut]
@@ -396,9 +427,9 @@ class StandingAlerts:
         return in_force(self._newest.values(), now_ms)
 
 
-def _held(cluster: Cluster, applied: Applied, kind: type[Record]) -> dict[Place, tuple[int, int]]:
-    """What the topic of these records holds: of each partition that is not empty the first offset and the next one."""
-    real, consumer = applied.topic(TOPIC_OF[kind]), cluster.consumer()
+def _held(cluster: Cluster, applied: Applied, name: str) -> dict[Place, tuple[int, int]]:
+    """What a topic holds: of each partition that is not empty the first offset and the next one."""
+    real, consumer = applied.topic(name), cluster.consumer()
     try:
         if real not in consumer.list_topics(timeout=10).topics:
             return {}  # nobody has made it yet

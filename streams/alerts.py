@@ -1,22 +1,29 @@
 """What the newest windows say, as gauges: every worker shows them, whoever of the installation writes the two topics."""
 
 import time
+from collections.abc import Callable
 from functools import partial
 
 from confluent_kafka import Message
 from prometheus_client import Gauge
 
 from models.config import Applied
-from models.measures.reports import FAIRNESS, LOOPS, Fairness, FeedbackLoop, Record, fresh_from, in_force, read
+from models.measures.reports import FAIRNESS, LOOPS, Fairness, FeedbackLoop, Record, at_ms, fresh_from, in_force, read
 from streams import metrics
 from streams.messages import Place, kafka_ms
 from streams.tail import Followed, Tail
 
 
-def followed(applied: Applied) -> dict[str, Followed]:
-    """The topics, for a reader that follows others, too."""
+def followed(applied: Applied, written: Callable[[int, int], None]) -> dict[str, Followed]:
+    """The topics, for a reader that follows others, too. `written` is told the length of each window that is written, and when it ended."""
+
+    def show_loops(records: list[FeedbackLoop]) -> None:
+        _show_loops(records)
+        for record in records:
+            written(record.window_s, at_ms(record.window_end))
+
     return {
-        applied.topic(LOOPS): Followed(lambda messages: _parsed(messages, FeedbackLoop), _show_loops),
+        applied.topic(LOOPS): Followed(lambda messages: _parsed(messages, FeedbackLoop), show_loops),
         applied.topic(FAIRNESS): Followed(lambda messages: _parsed(messages, Fairness), _show_fairness),
     }
 
@@ -38,6 +45,7 @@ def _parsed(messages: list[Message], kind: type[Record]) -> list[Record]:
 def _show_loops(records: list[FeedbackLoop]) -> None:
     for record in records:
         of = (str(record.window_s), record.variant)
+        metrics.WINDOW_END.labels(*of).set(at_ms(record.window_end) / 1_000)
         metrics.WINDOW_REQUESTS.labels(*of).set(record.requests)
         for gauge, value in (
             (metrics.WINDOW_CTR, record.ctr),

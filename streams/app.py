@@ -167,7 +167,7 @@ class Parts:
         self.known.wait_s = config.serving.freshness_wait_ms / 1000
         self.requests.pipe.batch_size = config.serving.batch_size
         self.requests.answered.resize(config.serving)
-        self.outcomes.set_horizon(config.metrics.horizon_s)
+        self.outcomes.configure(config.metrics)
 
     def _show(self) -> None:
         self.outcomes.show()

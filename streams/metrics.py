@@ -65,6 +65,12 @@ SATISFACTION = Gauge("canarec_satisfaction", "Mean satisfaction, 0 to 1", ("grou
 SATISFACTION_USERS = Gauge("canarec_satisfaction_users", "Users who reported their satisfaction", ("group", "variant"))
 SATISFACTION_RATIO = Gauge("canarec_satisfaction_ratio", "Mean satisfaction of M / mean of F", ("variant",))
 _WINDOW = ("window", "variant")  # the length in seconds; figures of the newest that closed (docs/metrics.md)
+WINDOW_END = Gauge("canarec_window_end_timestamp_seconds", "When the window ended, in seconds since 1970", _WINDOW)
+WINDOWS_LATE = Gauge(
+    "canarec_windows_late_seconds",
+    "For how long the oldest window with answers of this worker could have been written, and is not",
+    ("window",),
+)
 WINDOW_REQUESTS = Gauge("canarec_window_requests", "Answers in the window", _WINDOW)
 WINDOW_CTR = Gauge("canarec_window_ctr", "Answers with a selection / answers shown in the window", _WINDOW)
 WINDOW_HIT_RATE = Gauge(

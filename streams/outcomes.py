@@ -1,7 +1,7 @@
-"""What became of this worker's answers, live: click-through, hit rate and satisfaction as gauges.
+"""What became of this worker's answers, live: click-through, hit rate and satisfaction as gauges; and whether their windows are written.
 
 Every worker reads all feedback and counts what belongs to its own answers, so the sum over workers is the truth but for what
-a restart forgets.
+a restart forgets. Windows are written by another process: that it does not is seen here.
 """
 
 import threading
@@ -13,10 +13,11 @@ from confluent_kafka import Message
 
 from models import wire
 from models.answer import Decision
-from models.config import Applied
+from models.config import Applied, Metrics
 from models.errors import BadMessage
 from models.events import Feedback, Rating, Watch
 from models.measures.feedback import Outcomes, watched_ms
+from models.measures.late import Late
 from streams import alerts, metrics
 from streams.clients import Cluster
 from streams.histories import Known
@@ -32,11 +33,14 @@ class LiveOutcomes:
     def __init__(self, cluster: Cluster, applied: Applied, known: Known, *, on_fatal: Callable[[], None]) -> None:
         self._known = known
         self._lock = threading.Lock()
-        self._outcomes = Outcomes(applied.config.metrics.horizon_s * 1000, CAPACITY)
+        chosen = applied.config.metrics
+        self._outcomes = Outcomes(chosen.horizon_s * 1000, CAPACITY)
+        self._windows = chosen.windows_s, chosen.lateness_s
+        self._late = Late(*self._windows)
         topic = applied.topic("recommendation-feedback")
         self.tail = Tail(
             cluster,
-            {topic: Followed(_parse, self._apply), **alerts.followed(applied)},
+            {topic: Followed(_parse, self._apply), **alerts.followed(applied, self._written)},
             name="feedback",
             starts=lambda tail: {**dict.fromkeys(tail.places, FROM_NOW_ON), **alerts.starts(tail, applied)},
             on_fatal=on_fatal,
@@ -45,6 +49,8 @@ class LiveOutcomes:
 
     def answered(self, decisions: Sequence[Decision], now_ms: int) -> None:
         with self._lock:
+            if decisions:
+                self._late.answered(now_ms)
             for decision in decisions:
                 request = decision.question.request
                 profile = self._known.profiles.get(request.user_id)
@@ -53,19 +59,27 @@ class LiveOutcomes:
                     request.request_id, request.user_id, decision.variant, decision.movies, group, now_ms
                 )
 
-    def set_horizon(self, horizon_s: int) -> None:
-        """Another horizon, for the answers that still wait for theirs too."""
+    def configure(self, chosen: Metrics) -> None:
+        """Another horizon, for the answers that still wait for theirs too; other windows, for answers from now on."""
         with self._lock:
-            self._outcomes.horizon_ms = horizon_s * 1000
+            self._outcomes.horizon_ms = chosen.horizon_s * 1000
+            if self._windows != (chosen.windows_s, chosen.lateness_s):
+                self._windows = chosen.windows_s, chosen.lateness_s
+                self._late = Late(*self._windows)
+                metrics.WINDOWS_LATE.clear()
 
     def show(self) -> None:
         """Sets the gauges, and counts what did not count."""
+        now_ms = int(time.time() * 1000)
         with self._lock:
-            self._outcomes.expire(int(time.time() * 1000))
+            self._outcomes.expire(now_ms)
+            late = self._late.since_s(now_ms)
             summary = self._outcomes.summary()
             ignored, self._outcomes.ignored = self._outcomes.ignored, Counter()
         for reason, count in ignored.items():
             metrics.FEEDBACK_IGNORED.labels(reason).inc(count)
+        for window_s, seconds in late.items():
+            metrics.WINDOWS_LATE.labels(str(window_s)).set(seconds)
         for variant, found in summary.items():
             if found.shown:
                 metrics.CTR.labels(variant).set(found.selections / found.shown)
@@ -76,6 +90,10 @@ class LiveOutcomes:
                 metrics.SATISFACTION_USERS.labels(group, variant).set(satisfaction.users)
             if found.satisfaction_ratio is not None:
                 metrics.SATISFACTION_RATIO.labels(variant).set(found.satisfaction_ratio)
+
+    def _written(self, window_s: int, end_ms: int) -> None:
+        with self._lock:
+            self._late.written(window_s, end_ms)
 
     def _apply(self, found: list[tuple[Feedback, int]]) -> None:
         with self._lock:

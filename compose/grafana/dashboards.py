@@ -578,6 +578,7 @@ LOOPS = [
         window("ctr"),
         unit="percentunit",
         low=0,
+        width=6,
     ),
     Panel(
         "Hit rate",
@@ -585,8 +586,21 @@ LOOPS = [
         window("hit_rate"),
         unit="percentunit",
         low=0,
+        width=6,
     ),
-    Panel("Answers", "In the window.", window("requests"), low=0),
+    Panel("Answers", "In the window.", window("requests"), low=0, width=6),
+    Panel(
+        "Late windows",
+        "late: how long the oldest window with answers could have been written, and is not. age: since the newest one's end, also while nobody asks.",
+        {
+            "late": f"max(canarec_windows_late_seconds{OF})",
+            "age": f"time() - max(canarec_window_end_timestamp_seconds{OF})",
+        },
+        unit="s",
+        low=0,
+        width=6,
+        dashed="age",
+    ),
     Panel(
         "Gini of exposure",
         "How unevenly the catalogue was shown: 0 alike, 1 one movie.",

@@ -1,6 +1,7 @@
 """`canarec windows`: what the closed windows say, and whether their figures come out again."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,12 +37,13 @@ def windows(home: Home, bootstrap_servers: str, last: int, verify: bool, in_json
 
     With --verify each is computed again from the messages that it was made of, and compared with the windows before it again: `equal`,
     `differs` with the figures that do, or `gone` where the topics have dropped all of them since. docs/metrics.md says what each figure is.
+    Where windows with answers closed more than five minutes ago and are not written, it says so on stderr.
 
     \b
     Example:
       canarec windows --last 4 --verify
     """
-    from pipelines.windows import levels_before, newest, recompute
+    from pipelines.windows import levels_before, newest, recompute, unwritten
 
     applied, cluster = home.load(), home.cluster(bootstrap_servers)
     cluster.check(timeout_s=5)
@@ -69,6 +71,12 @@ def windows(home: Home, bootstrap_servers: str, last: int, verify: bool, in_json
     if verify and not in_json:
         click.echo(
             ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items())) or "nothing to verify"
+        )
+    for late in unwritten(cluster, applied, round(1_000 * time.time())):
+        ended = "in the last day none was" if late.newest is None else f"the last one ended at {late.newest}"
+        click.echo(
+            f"windows of {late.window_s} s are not written any more: {ended}, and there are answers since. What to do: docs/runbook.md#windowslate",
+            err=True,
         )
     if outcomes[DIFFERS]:
         raise CanarecError(f"{outcomes[DIFFERS]} of {outcomes.total()} records differ from what their messages say")

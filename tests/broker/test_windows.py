@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -330,6 +331,81 @@ def test_a_worker_counts_the_feedback_that_does_not_count_by_why(shop):
     shop.wait(lambda: ignored("not_in_list") > before["not_in_list"], "a selection of another list", 60)
     grown = {reason: ignored(reason) - count for reason, count in before.items()}
     assert grown == {"other_user": 1, "not_in_list": 1, "unknown_request": 2}
+
+
+def writers_of(process):
+    """The processes that write windows for a worker."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has just ended
+            parent = int((path.parent / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == process.pid and b"--windows" in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found
+
+
+def test_a_worker_shows_that_windows_are_not_written_any_more_and_that_they_are_again(installations):
+    metrics = {"windows_s": [1, 3], "horizon_s": 1, "lateness_s": 0.5}
+    with installations(metrics=metrics) as canarec:
+        canarec.publish_world()
+        canarec.start_worker()
+
+        def late():
+            canarec.ask("u1")
+            return [canarec.metric("canarec_windows_late_seconds", window=window) for window in ("1", "3")]
+
+        def ended():
+            return canarec.metric("canarec_window_end_timestamp_seconds", window="1")
+
+        canarec.ask("u1")
+        canarec.wait(lambda: ended() > 1, "a window", WINDOWS_S)
+        (writer,) = writers_of(canarec.workers[0])
+        os.kill(writer, signal.SIGSTOP)
+        try:
+            canarec.wait(lambda: min(late()) > 5, "late windows of both lengths", WINDOWS_S)
+            stood = ended()
+        finally:
+            os.kill(writer, signal.SIGCONT)
+        canarec.wait(lambda: ended() > stood, "another window", WINDOWS_S)
+        # nobody asks: nothing is late for ever
+        canarec.wait(
+            lambda: canarec.metric("canarec_windows_late_seconds") == 0 and ended() > stood, "none late", WINDOWS_S
+        )
+
+
+def test_the_command_says_that_windows_with_answers_are_not_written(stamped, capsys):
+    begun_ms = round(1_000 * time.time()) - 3_600_000
+
+    def answer(at_ms, **fields):
+        record = {
+            "request_id": str(at_ms), "user_id": "u1", "status": "ok", "recommendations": ["m1"], "scores": [1],
+            "model_version": "v1", "variant": "stable", "latency_ms": 3, **fields,
+        }  # fmt: skip
+        # not in a transaction: its marker would be stamped now, and what comes behind it counts as of then
+        stamped.producer.produce(stamped.topics["provenance"], json.dumps(record), partition=0, timestamp=at_ms)
+        assert stamped.producer.flush(30) == 0
+
+    def said():
+        assert verify(stamped, "--json") == 0
+        return capsys.readouterr().err.splitlines()
+
+    answer(begun_ms, status="rejected", variant=None, model_version=None)
+    assert said() == []  # a rejected request is in no window
+    answer(begun_ms + 1_000)
+    told = said()
+    assert [line.split(":")[0] for line in told] == [
+        f"windows of {length} s are not written any more" for length in (1, 3)
+    ]
+    assert all("in the last day none was" in line for line in told)
+    stamped.begin()
+    stamped.answers.append(None)
+    stamped.wait_for_all()
+    stamped.stop_writers()
+    assert said() == []
+    answer(begun_ms + 10_000)
+    ended = rfc3339(begun_ms // 3_000 * 3_000 + 3_000)
+    assert len(told := said()) == 2
+    assert f"the last one ended at {ended}" in told[1]
 
 
 def verify(made, *options):

@@ -153,6 +153,20 @@ TABLE = [
         {},
     ),
     ("ProvenanceLost", {"canarec_provenance_csv_lost": "0x9"}, 2, None, {}),
+    (
+        "WindowsLate",
+        {
+            'canarec_windows_late_seconds{window="300",instance="a"}': "2701+0x30",
+            'canarec_windows_late_seconds{window="300",instance="b"}': "0x30",
+            'canarec_windows_late_seconds{window="3600",instance="a"}': "0x30",
+        },
+        7,
+        "windows of 300 s are not written, for 45m 1s - no alert of fairness or loops can rise",
+        {"window": "300"},
+    ),
+    ("WindowsLate", {'canarec_windows_late_seconds{window="300"}': "2700+0x30"}, 12, None, {}),
+    ("WindowsLate", {'canarec_windows_late_seconds{window="300"}': "2701 0x30"}, 7, None, {}),  # written meanwhile
+    ("WindowsLate", {'canarec_window_end_timestamp_seconds{window="300"}': "0x30"}, 12, None, {}),  # nobody asks
     ("DeadLetters", messages(20), 30, "1.961% of the messages are refused", {}),
     ("DeadLetters", messages(10), 30, None, {}),
     (
