@@ -418,7 +418,7 @@ class StandingAlerts:
         since_ms = fresh_from(now_ms, metrics.windows_s[-1], metrics.lateness_s)
         kinds: tuple[type[FeedbackLoop] | type[Fairness], ...] = (FeedbackLoop, Fairness)
         for kind in kinds:
-            held = _held(self._cluster, applied, kind)
+            held = _held(self._cluster, applied, TOPIC_OF[kind])
             new = {place: high for place, (low, high) in held.items() if not low <= self._next.get(place, -1) <= high}
             first = self._next | (Times(self._cluster).at(max(0, since_ms), new) if new else {})
             ahead = {place: (first[place], high) for place, (_, high) in held.items()}

@@ -427,10 +427,14 @@ def test_the_command_computes_each_window_again_and_tells_of_one_that_differs(ma
     assert capsys.readouterr().out.splitlines()[-1].endswith(" equal")
     newest = made.records(LOOPS)[-1]
     made.publish(LOOPS, newest | {"requests": newest["requests"] + 1})
+    made.publish(LOOPS, {name: value for name, value in newest.items() if name != "ignored"})  # an earlier version's
     made.producer.flush(30)
     assert verify(made, "--json") == 1
     said = capsys.readouterr()
     told = [json.loads(line) for line in said.out.splitlines()]
+    (earlier,) = [t["computed_again"] for t in told if t["ignored"] is None]
+    assert earlier.startswith("gone: ")
+    assert earlier.endswith("written by an earlier version, which counted otherwise")
     assert [t["differing"] for t in told if t["computed_again"] == "differs"] == [
         {"requests": [newest["requests"] + 1, newest["requests"]]}
     ]
