@@ -133,7 +133,7 @@ class Window:
         """`groups`: of each user whose gender is known, `group_of` it, when the window closes."""
         self.span, self._shelf, self._groups = span, shelf, groups
         self._said, self._chosen, self._watches = Told(), Told(), Watches()
-        self._movie_keys: dict[str, int] = {}
+        self._movie_keys = _Keys()
         self._arms: dict[Variant, _Arm] = {}
 
     def said(self, feedback: Iterable[tuple[int, Feedback]]) -> None:
@@ -153,7 +153,7 @@ class Window:
         """(time, user, movie)."""
         for at_ms, user_id, movie_id in watches:
             if self.span.answers_from_ms <= at_ms < self.span.end_ms:
-                self._watches.add(key(user_id), self._movie_key(movie_id), at_ms)
+                self._watches.add(key(user_id), self._movie_keys[movie_id], at_ms)
 
     def answered(self, answers: Sequence[Shown]) -> None:
         """Some answers; those of other times are left out."""
@@ -314,12 +314,14 @@ class Window:
         """Keys of each answer's request, of its user, and of its movies."""
         requests = keys([one.served.request_id for one in answers])
         users = keys([one.served.user_id or "" for one in answers])
-        return requests, users, [[self._movie_key(movie) for movie in one.served.recommendations] for one in answers]
+        return requests, users, [[self._movie_keys[movie] for movie in one.served.recommendations] for one in answers]
 
-    def _movie_key(self, movie_id: str) -> int:
-        found = self._movie_keys.get(movie_id)
-        if found is None:
-            found = self._movie_keys[movie_id] = key(movie_id)
+
+class _Keys(dict[str, int]):
+    """Keys of few ids that come many times."""
+
+    def __missing__(self, text: str) -> int:
+        found = self[text] = key(text)
         return found
 
 
