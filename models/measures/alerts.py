@@ -7,7 +7,7 @@
                reference's; alert where both have fallen: people choose less of what they are shown, and watch less of it
 
 Few users are no finding, in neither direction: insufficient_data. Intervals are of 95 %; a fall in both metrics, by two intervals that do
-not touch and beyond a margin, is far rarer by chance than 5 % of the windows (docs/metrics.md).
+not touch and beyond a margin, is far rarer by chance than 5 % of the windows, however small the rates (docs/metrics.md).
 """
 
 import math
@@ -16,7 +16,7 @@ from typing import Literal
 
 import msgspec
 
-from models.measures.clusters import Ratio, Share, zero_high
+from models.measures.clusters import Ratio, Share, share_high, zero_high
 from models.measures.intervals import NORMAL_975
 
 Status = Literal["ok", "alert", "insufficient_data"]
@@ -120,7 +120,7 @@ def fall(now: Level | None, before: Level | None, thresholds: Thresholds) -> Sta
         (now.hit_rate, now.hit_rate_error, before.hit_rate, before.hit_rate_error),
     )
     fallen = all(
-        value + NORMAL_975 * error < (1 - thresholds.fall) * (was - NORMAL_975 * was_error)
+        share_high(value, error, now.users) < (1 - thresholds.fall) * (was - NORMAL_975 * was_error)
         for value, error, was, was_error in pairs
     )
     return "alert" if fallen else "ok"

@@ -57,6 +57,27 @@ def zero_high(users: int) -> float:
     return 1.0 - math.pow(0.025, 1 / users)
 
 
+def share_high(value: float, error: float, users: int) -> float:
+    """The upper end of the 95 % interval of a share in 0 to 1: as if four more users of the mean size had come, two with all, two with nothing.
+
+        r′ = (k r + 2) / (k + 4)    r′ + 1.96 √(k (k − 1) σ² + k (r′ − r)² + 2 (1 − r′)² + 2 r′²) / (k + 4)
+
+    and `zero_high` where nobody had more than 0. r + 1.96 σ is far too low where few of a small share were seen: σ is too small then, too.
+    For users with one answer each it is Agresti and Coull's, The American Statistician 52 (1998).
+
+    >>> share_high(0.0, 0.0, 100) == zero_high(100)
+    True
+    >>> of_one = math.sqrt(0.01 * 0.99 / 99)  # of 100
+    >>> round(0.01 + NORMAL_975 * of_one, 4), round(share_high(0.01, of_one, 100), 4)
+    (0.0296, 0.061)
+    """
+    if not value:
+        return zero_high(users)
+    drawn = (users * value + 2) / (users + 4)
+    squares = users * (users - 1) * error**2 + users * (drawn - value) ** 2 + 2 * (1 - drawn) ** 2 + 2 * drawn**2
+    return drawn + NORMAL_975 * math.sqrt(squares) / (users + 4)
+
+
 class Ratio(NamedTuple):
     """A ratio of two groups' figures and its 95 % interval; None where it cannot be formed."""
 
