@@ -35,7 +35,7 @@ class Thresholds(msgspec.Struct, frozen=True):
 class Level(msgspec.Struct, frozen=True):
     """CTR and hit rate of the answers whose horizon passed in a window, or in several, with their standard errors, and of how many users.
 
-    Of several windows: the users of the largest one. `model_version`: of the newest answer; None where windows differ.
+    Of several windows: the users of the largest one. `model_version`: of all these answers; None where they are of several.
     """
 
     ctr: float

@@ -267,7 +267,7 @@ FIELDS: Mapping[str, tuple[Field, ...]] = {
             "level",
             _LEVEL,
             "of the answers whose horizon passed: CTR and hit rate, both within the horizon, with their standard errors, users as clusters; "
-            "null where one is missing",
+            "null where one is missing. `model_version`: of all of them, null where they are of several",
         ),
         Field(
             "reference",

@@ -91,9 +91,10 @@ class Windows:
             user, movies = f"u{rng.randrange(USERS)}", rng.sample([f"m{n}" for n in range(12)], 4)
             variant = rng.choice(["stable", "stable", "canary"])
             told.append((f"r{number}" if commit else f"aborted{number}", user, movies, variant))
+            version = "v1" if variant == "stable" else f"v{2 + number // 50 % 2}"  # one candidate gives way to another
             record = {
                 "request_id": told[-1][0], "user_id": user, "status": "ok", "recommendations": movies, "scores": [1] * 4,
-                "model_version": "v1" if variant == "stable" else "v2", "variant": variant, "latency_ms": 3,
+                "model_version": version, "variant": variant, "latency_ms": 3,
             }  # fmt: skip
             self.answering.produce(self.topics["provenance"], json.dumps(record), user)
         (self.answering.commit_transaction if commit else self.answering.abort_transaction)(30)
@@ -249,6 +250,7 @@ def test_each_window_is_written_once_and_can_be_computed_again_through_kills(mad
     made.wait_for_all()
     loops = check(made)
     assert any(r["hits"] for r in loops)
+    assert {"v1", None} <= {r["level"]["model_version"] for r in loops if r["level"]}
     assert {r["popularity_source"] for r in loops} == {"interactions"}
 
 
@@ -519,27 +521,33 @@ def stamped(kafka, unique, tmp_path):
 
 
 def test_answers_whose_stamps_go_back_are_in_one_window_each(stamped):
-    """As of a leader whose clock is behind the one before it. By its stamp alone r2 would be in no window: by offset it is in the second."""
+    """As of a leader whose clock is behind the one before it. By its stamp alone r2 would be in no window: by offset it is in the second.
+
+    The same holds for the feedback on r2 and r5, in the levels, too: by its stamp it comes before the windows in which their horizons pass.
+    """
     begun_ms = round(time.time()) // 10 * 10_000 - 3_600_000
     seconds = {"r0": 4, "r1": 11, "r2": 9, "r3": 19, "r4": 21, "r5": 12}
     times = {request_id: begun_ms + 1_000 * second for request_id, second in seconds.items()}
     stamped.answering.begin_transaction()
-    for request_id, stamp_ms in times.items():
+    for number, (request_id, stamp_ms) in enumerate(times.items()):
         record = {
-            "request_id": request_id, "user_id": "u1", "status": "ok", "recommendations": ["m1"], "scores": [1],
+            "request_id": request_id, "user_id": f"u{number % 2}", "status": "ok", "recommendations": ["m1"], "scores": [1],
             "model_version": "v1", "variant": "stable", "latency_ms": 3,
         }  # fmt: skip
         stamped.answering.produce(stamped.topics["provenance"], json.dumps(record), partition=0, timestamp=stamp_ms)
     stamped.answering.commit_transaction(30)
     for request_id, stamp_ms in times.items():
-        said = json.dumps({"request_id": request_id, "selected": "m1"})
+        said = json.dumps(
+            {"request_id": request_id, "selected": None if request_id == "r3" else "m1", "satisfaction": 0.5}
+        )
         stamped.producer.produce(stamped.topics["recommendation-feedback"], said, partition=0, timestamp=stamp_ms + 1)
     stamped.producer.flush(30)
     loops = [follow(stamped, Span(10, begun_ms + 10_000 * number, 10_000, 5_000)) for number in range(4)]
     assert [loop.requests for loop in loops] == [1, 3, 2, 0]
-    assert [loop.selections for loop in loops] == [1, 3, 2, 0]
+    assert [loop.selections for loop in loops] == [1, 2, 2, 0]
     assert [loop.past_horizon for loop in loops] == [0, 1, 3, 2]
-    assert [None if loop.level is None else loop.level.ctr for loop in loops] == [None] * 4  # of one user: no error
+    levels = [loop.level for loop in loops]
+    assert [level and level.ctr for level in levels] == [None, None, 2 / 3, 1]  # of one user there is none: no error
 
 
 def test_what_a_stranger_writes_into_the_records_stops_nobody(made, capsys):

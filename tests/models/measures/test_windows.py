@@ -316,6 +316,20 @@ def test_a_candidate_is_compared_with_windows_of_its_own_version_and_stable_with
     assert of("stable", "v4", 40, before).reference.model_version is None
 
 
+def test_a_window_in_which_one_candidate_gave_way_to_the_next_is_compared_with_none_and_none_with_it():
+    def of(*versions, before=()):
+        answers = [
+            shown(f"r{k}", f"u{k}", 97_000 + k, variant="canary", version=versions[k // 100]) for k in range(200)
+        ]
+        return folded(answers, [(100_000, said(f"r{k}", "a")) for k in range(90)], before=before)["canary"].loop
+
+    mixed = of("v2", "v3").level
+    assert (mixed.users, mixed.model_version) == (200, None)
+    assert of("v3", "v3", before=[mixed]).reference is None
+    assert of("v2", "v3", before=[mixed, of("v3", "v3").level]).reference is None
+    assert of(None, None, before=[of(None, None).level]).reference is None  # records without a version
+
+
 users = st.sampled_from(["u1", "u2", "u3", "u4"])
 times = st.integers(94_000, 113_000)
 lists = st.lists(st.sampled_from("abcdx"), max_size=4, unique=True)
