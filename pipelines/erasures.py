@@ -6,6 +6,7 @@ import msgspec
 
 from models.erasure import Erased, Erasure
 from models.errors import BadArtifact
+from models.wire import UNREADABLE
 from pipelines import measured
 
 _decode = msgspec.json.Decoder(Erasure).decode
@@ -23,7 +24,7 @@ def known(artifacts: Path) -> Erased:
 
 
 def marked(artifacts: Path) -> dict[str, bool]:
-    """The versions that were trained on the data of a user who is erased; True where nothing was trained since."""
+    """The versions that were trained on the data of a user who is erased; True where nothing was trained since. BadArtifact as `kept`."""
     found: dict[str, bool] = {}
     for erasure in kept(artifacts):
         for version in erasure.models:
@@ -59,5 +60,5 @@ def where(artifacts: Path, digest: str) -> Path:
 def _read(path: Path) -> Erasure:
     try:
         return _decode(path.read_bytes())
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise BadArtifact(f"{path}: is no record of an erasure: {error}") from error

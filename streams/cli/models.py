@@ -48,7 +48,12 @@ def list_(home: Home) -> None:
     if not found and not remote:
         click.echo(complete(_none_in(home), click.get_current_context().obj or {}))
         return
-    console().print(versions(found, home.load().config.canary, remote, refused, erasures.marked(home.artifacts)))
+    try:
+        erased = erasures.marked(home.artifacts)
+    except BadArtifact as error:
+        click.echo(f"warning: no version is marked as trained on an erased user's data: {error}", err=True)
+        erased = {}
+    console().print(versions(found, home.load().config.canary, remote, refused, erased))
 
 
 @models.command()

@@ -90,6 +90,25 @@ def test_a_version_that_was_trained_on_an_erased_user_is_marked_and_a_training_i
     assert [("erased" in mark, "due" in mark) for mark in marks] == [(True, True), (True, False)]
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [b"", b'{"user_sha256": 5}', b'{"user_sha256": "\xff"}', b'{"x": ' + b"[" * 100_000],
+    ids=["empty", "type", "UTF-8", "deep"],
+)
+def test_a_damaged_record_of_an_erasure_is_a_warning_and_the_versions_are_listed(
+    damaged: bytes, home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    erasures.keep(home.artifacts, Erasure(user_digest("u1"), "2026-11-27T08:00:00.000Z", models=["v10"]))
+    path = erasures.where(home.artifacts, user_digest("u2"))
+    path.write_bytes(damaged)
+    assert canarec("models", "list", "--home", str(home.path)) == 0
+    said = capsys.readouterr()
+    assert "stable, 90 %" in said.out
+    (warning,) = said.err.splitlines()
+    assert warning.startswith("warning: no version is marked as trained on an erased user's data: ")
+    assert str(path) in warning
+
+
 def test_an_empty_list_is_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert canarec("models", "list", "--home", str(tmp_path)) == 0
     assert f"no models in {tmp_path / 'artifacts' / 'models'}" in capsys.readouterr().out
