@@ -33,7 +33,8 @@ def starts(tail: Tail, applied: Applied) -> dict[Place, int]:
     names, chosen = {applied.topic(LOOPS), applied.topic(FAIRNESS)}, applied.config.metrics
     since_ms = fresh_from(round(1_000 * time.time()), chosen.windows_s[-1], chosen.lateness_s)
     places = [place for place in tail.places if place[0] in names]
-    found, ends = tail.since(since_ms, places).get(30), tail.ends(places).get(30)
+    ends = tail.ends(places).get(30)  # before the other question: what is appended between the two is above these
+    found = tail.since(since_ms, places).get(30)
     return {place: found[place] if found[place] >= 0 else end for place, end in ends.items()}  # −1: nothing since
 
 

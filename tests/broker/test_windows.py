@@ -12,8 +12,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import NewTopic
 
+from models.errors import CanarecError
 from models.measures.feedback import CLOCKS_MS
 from models.measures.reports import FAIRNESS, LOOPS, Fairness, FeedbackLoop, Levels, at_ms
 from models.measures.windows import Span
@@ -629,5 +631,30 @@ def test_an_alert_of_the_long_windows_is_found_behind_any_number_of_short_ones(m
     tail = Tail(made.cluster, followed, name="test", on_fatal=lambda: None)
     try:
         assert alerts.starts(tail, applied) == {(made.topics[LOOPS], 0): 0, (made.topics[FAIRNESS], 0): 0}
+    finally:
+        tail.stop()
+
+
+def test_a_record_that_is_written_while_a_worker_asks_where_to_begin_is_not_passed_over(made):
+    """Both topics are empty, and each gets a record as soon as the broker has answered the first question."""
+
+    class Overtaken(Tail):
+        def _ask(self, *question):
+            asked = super()._ask(*question)
+            asked.get(30)
+            for name in (LOOPS, FAIRNESS):
+                made.publish(name, {})
+            assert made.producer.flush(30) == 0
+            return asked
+
+    def there():
+        with suppress(CanarecError, KafkaException):  # what was made a moment ago has no leader yet
+            return [made.records(name) for name in (LOOPS, FAIRNESS)] == [[], []]
+
+    made.wait(there, "the topics")
+    followed = {made.topics[name]: Followed(lambda found: found, lambda found: None) for name in (LOOPS, FAIRNESS)}
+    tail = Overtaken(made.cluster, followed, name="test", on_fatal=lambda: None)
+    try:
+        assert alerts.starts(tail, made.applied) == {(made.topics[LOOPS], 0): 0, (made.topics[FAIRNESS], 0): 0}
     finally:
         tail.stop()
