@@ -93,6 +93,9 @@ LOOP_ALERT = Gauge(
 )
 FEEDBACK_IGNORED = Counter("canarec_feedback_ignored", "Feedbacks of which something does not count", ("reason",))
 UNKNOWN_MOVIES = Counter("canarec_unknown_movies", "Events that name a movie the catalogue does not have", ("topic",))
+WATCHES_OLD = Counter(
+    "canarec_watches_old", "Watches that came within the horizon of an answer and are older than it by their own time"
+)
 MOVIELOG_LINES = Counter("canarec_movielog_lines", "Lines of a movie service by what they tell", ("kind",))
 READY = Gauge("canarec_worker_ready", "1 once the worker has caught up and answers")
 RETRAINING = Counter("canarec_retraining", "Trainings that the scheduler ran, by outcome", ("outcome",))

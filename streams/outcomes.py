@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+import structlog
 from confluent_kafka import Message
 
 from models import wire
@@ -16,6 +17,7 @@ from models.answer import Decision
 from models.config import Applied, Metrics
 from models.errors import BadMessage
 from models.events import Feedback, Rating, Watch
+from models.measures.clocks import LOOKED_AT, Clocks
 from models.measures.feedback import Outcomes, watched_ms
 from models.measures.late import Late
 from streams import alerts, metrics
@@ -23,6 +25,8 @@ from streams.clients import Cluster
 from streams.histories import Known
 from streams.messages import kafka_ms
 from streams.tail import FROM_NOW_ON, Followed, Tail
+
+log = structlog.get_logger()
 
 CAPACITY = 100_000  # answers waited for at once
 
@@ -32,6 +36,7 @@ class LiveOutcomes:
 
     def __init__(self, cluster: Cluster, applied: Applied, known: Known, *, on_fatal: Callable[[], None]) -> None:
         self._known = known
+        self._clocks, self._warned_of_clocks = Clocks(), False
         self._lock = threading.Lock()
         chosen = applied.config.metrics
         self._outcomes = Outcomes(chosen.horizon_s * 1000, CAPACITY)
@@ -101,12 +106,24 @@ class LiveOutcomes:
                 self._outcomes.selected(feedback, at)
 
     def _watched(self, events: Sequence[Watch | Rating]) -> None:
-        now_ms = int(time.time() * 1000)
+        now_ms, old, behind_ms = int(time.time() * 1000), 0, None
         with self._lock:
             for event in events:
                 if type(event) is Watch:
                     at_ms = watched_ms(event.timestamp_ms, now_ms)
                     self._outcomes.watched(event.user_id, event.movie_id, at_ms)
+                    if (before := self._outcomes.came_before(event.user_id, at_ms, now_ms)) is not None:
+                        old += before
+                        behind_ms = self._clocks.add(before=before, behind_ms=now_ms - event.timestamp_ms) or behind_ms
+        metrics.WATCHES_OLD.inc(old)
+        if behind_ms is not None and not self._warned_of_clocks:
+            self._warned_of_clocks = True
+            log.warning(
+                "watches come after answers and are older by their own time: no hits",
+                of=LOOKED_AT,
+                behind_s=behind_ms / 1000,
+                hint="a clock that is behind, a log in local time, or an old log that is imported",
+            )
 
 
 def _parse(messages: list[Message]) -> list[tuple[Feedback, int]]:

@@ -231,6 +231,16 @@ class Outcomes:
         if self._n_early_watches > EARLY:
             self._n_early_watches -= len(self._early_watches.popitem(last=False)[1])
 
+    def came_before(self, user_id: str, at_ms: int, arrived_ms: int) -> bool | None:
+        """Whether a watch of `at_ms` that came within the horizon of its user's newest answer was before it, and so does not follow it.
+
+        None: it came after no such answer.
+        """
+        of_user = self._of_user.get(user_id)
+        if of_user is None or not 0 <= arrived_ms - of_user[-1].at_ms < self.horizon_ms:
+            return None
+        return at_ms < of_user[-1].at_ms
+
     def expire(self, now_ms: int) -> None:
         """The horizon of answers has passed, as far as `now_ms` goes. Time never goes back."""
         self._now_ms = max(self._now_ms, now_ms)

@@ -482,6 +482,22 @@ def test_watches_of_an_old_log_that_is_imported_follow_no_answer_of_now(made):
     assert (loop.past_horizon, loop.hits) == (4, 2)
 
 
+def test_a_worker_counts_watches_that_are_older_than_the_answers_that_they_come_after_and_warns_once(shop):
+    """As of a log in the local time of a place seven hours west of UTC. u2 is answered twice, u39 never."""
+    watches, answers = "canarec_watches_old_total", "canarec_requests_total"
+    old, answered = shop.metric(watches), shop.metric(answers)
+    listed = [shop.ask("u2") for _ in range(2)][1]["recommendations"]
+    shop.wait(lambda: shop.metric(answers) == answered + 2, "answers that are counted")
+    for user, count, ago_s in (("u2", 250, 7 * 3_600), ("u2", 10, 30), ("u39", 10, 7 * 3_600)):
+        for number in range(count):
+            shop.see(user, listed[number % len(listed)], at=time.time() - ago_s)
+    shop.flush()
+    shop.ask("u1")  # behind all of these
+    assert shop.metric(watches) == old + 250
+    warnings = [line for line in shop.logs().splitlines() if "older by their own time" in line]
+    assert [round(json.loads(line)["behind_s"] / 60) for line in warnings] == [7 * 60]
+
+
 def follow(made, span):
     """The loop record of a window with answers of stable only, which may not have ended."""
     closing = windows.Closing(made.cluster, made.applied)

@@ -292,3 +292,30 @@ def test_an_answer_takes_microseconds() -> None:
 
     # 5 µs are wanted; six times that is let pass, since other work may share the machine
     assert min(timeit.repeat(answer, number=10_000, repeat=3)) / 10_000 < 30e-6
+
+
+@pytest.mark.parametrize(
+    ("user", "at_ms", "arrived_ms", "before"),
+    [
+        ("u", 5_499, 5_600, True),
+        ("u", 5_500, 5_600, False),
+        ("u", 100, 6_499, True),
+        ("u", 100, 6_500, None),  # the horizon has passed
+        ("u", 100, 5_499, None),  # it came before the answer
+        ("v", 100, 5_600, None),
+    ],
+)
+def test_a_watch_that_came_after_the_newest_answer_and_was_before_it(
+    user: str, at_ms: int, arrived_ms: int, before: bool | None
+) -> None:
+    found = outcomes()
+    found.answered("r1", "u", "stable", ["a"], None, 5_000)
+    found.answered("r2", "u", "stable", ["a"], None, 5_500)
+    assert found.came_before(user, at_ms, arrived_ms) is before
+
+
+def test_answers_that_have_left_are_none_to_come_after() -> None:
+    found = outcomes(capacity=1)
+    found.answered("r1", "u", "stable", ["a"], None, 5_000)
+    found.answered("r2", "v", "stable", ["a"], None, 5_001)
+    assert found.came_before("u", 100, 5_100) is None
