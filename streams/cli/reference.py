@@ -93,7 +93,9 @@ _JUDGED = (
     Field(
         "ignored",
         {"other_user": 0, "not_in_list": 3},
-        "feedbacks on the window's answers of which [something does not count](metrics.md#feedback-that-does-not-count)",
+        "feedbacks on the window's answers of which [something does not count](metrics.md#feedback-that-does-not-count); "
+        "absent in records of earlier versions",
+        optional=True,
     ),
 )
 
