@@ -51,7 +51,7 @@ release: $(READY) ## a damaged, a better and an identical candidate, judged with
 	@exec $(BIN)/python -m pytest tests/broker/test_canary_release.py -m release
 
 .PHONY: bench bench-all study-drift
-bench: $(READY) ## canarec beside its peers in one run, and scoring alone; 8 minutes [ARGS="--rounds 1": 3]
+bench: $(READY) ## canarec beside its peers in one run, and scoring alone; 10 minutes [ARGS="--rounds 1 --warm 5": 3]
 	$(BIN)/python -m tests.bench.run $(ARGS)
 
 bench-all: bench ## also growth, two million requests, catching up, archive, training, a profile …; 70 minutes, 8 GB of disk

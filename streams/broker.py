@@ -40,11 +40,7 @@ Say = Callable[[str], None]
 _JVM = (
     "-Xms128m",
     "-Xmx512m",
-    # Measured on 2 cores: the quick compiler alone starts in 1.7 s instead of 2.5, needs half the CPU for the first minute, has
-    # a third of the latency (p99 of small transactions 7 ms, not 27) and 70 MB less, and is as fast later on: Kafka waits for
-    # the system, not for its own code. The serial collector takes least.
-    "-XX:TieredStopAtLevel=1",
-    "-XX:+UseSerialGC",
+    "-XX:+UseSerialGC",  # takes least; one without pauses needs twice the memory, and answers come no sooner
     "-XX:+ExitOnOutOfMemoryError",
     "-XX:-UsePerfData",  # leaves no /tmp/hsperfdata_*
     "-XX:ErrorFile=logs/hs_err.log",
@@ -56,6 +52,11 @@ _JVM = (
     "--sun-misc-unsafe-memory-access=allow",  # a warning about Kafka's own ways
     "--enable-native-access=ALL-UNNAMED",
 )
+
+# Measured on 2 cores: the quick compiler alone starts in 1.7 s instead of 2.5, needs half the CPU for the first minute, has a third of
+# the latency then, and 80 MB less. After a minute and a half of traffic both together need three fifths of its CPU, and a transaction
+# half the time (docs/performance.md).
+_QUICK = "-XX:TieredStopAtLevel=1"
 
 # Paths are relative: the JVM runs in the folder, so no path needs escaping in a .properties file.
 _PROPERTIES = """\
@@ -128,9 +129,12 @@ class Broker:
         host: str = "127.0.0.1",
         advertised_host: str | None = None,
         min_free_bytes: int = MIN_FREE_BYTES,
+        for_hours: bool = False,
         properties: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """`properties`: Kafka's own, beside ours and over them. What it takes to reach it must stay as it is."""
+        """`for_hours`: slower in its first minute, faster from the second on. `properties`: Kafka's own, beside ours and over them; what it
+        takes to reach it must stay as it is.
+        """
         self.folder = DataFolder(folder)
         self.host = host
         self.port = port
@@ -138,6 +142,7 @@ class Broker:
             advertised_host = socket.getfqdn() if host in ("0.0.0.0", "::") else host
         self.advertised_host = advertised_host
         self._min_free_bytes = min_free_bytes
+        self._compilers = () if for_hours else (_QUICK,)
         self._properties = dict(properties)
         self._process: processes.Process | None = None
         self._log_start = 0  # of this run, in server.log
@@ -315,7 +320,7 @@ class Broker:
     def _java(self, class_path: list[Path], *arguments: str, keep: tuple[int, ...] = ()) -> processes.Process:
         with self.folder.trouble(), self._console.open("wb") as console:
             return processes.start(
-                [JAVA, *_JVM, "-cp", ":".join(map(str, class_path)), *arguments],
+                [JAVA, *_JVM, *self._compilers, "-cp", ":".join(map(str, class_path)), *arguments],
                 cwd=self.folder.path,
                 stdout=console,
                 stderr=console,

@@ -30,7 +30,7 @@ def broker(home: Home, port: int, data_dir: Path | None, host: str, advertised_h
     """
     for ending in (signal.SIGTERM, signal.SIGINT):  # SIGINT, too: a shell's background job starts with it ignored
         signal.signal(ending, signal.default_int_handler)
-    kafka = Broker(data_dir or home.kafka, port=port, host=host, advertised_host=advertised_host)
+    kafka = Broker(data_dir or home.kafka, port=port, host=host, advertised_host=advertised_host, for_hours=True)
     try:
         kafka.start(fetching=FetchBar().show, saying=lambda step: click.echo(f"{step} …", err=True))
         click.echo(

@@ -219,5 +219,5 @@ def installation(worker_arguments: Sequence[str]) -> Iterator[Installation]:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # nothing stays behind
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="canarec-bench-")))
-        broker = stack.enter_context(Broker(folder / "kafka", port=0))
+        broker = stack.enter_context(Broker(folder / "kafka", port=0, for_hours=True))
         yield Installation(Home(folder / "home"), broker, stack, worker_arguments)

@@ -1,7 +1,7 @@
 """canarec and its peers on one broker in one run, in turn, three times; medians, ratios, goals. Then scoring alone.
 
-    python -m tests.bench.run                                   about 8 minutes on 2 cores
-    python -m tests.bench.run --burst 2000 --rounds 1 --seconds 3 --asked 640   about 2
+    python -m tests.bench.run                                   about 10 minutes on 2 cores
+    python -m tests.bench.run --burst 2000 --rounds 1 --seconds 3 --warm 3 --asked 640   about 2
 
 Everything of canarec is on: histories from the topics, the barrier, split, fold-in, records, transactions. Its peers score the same
 requests and do none of that. The whole run is kept as JSON in artifacts/bench/.
@@ -37,6 +37,12 @@ def main() -> None:
     parser.add_argument("--burst", type=int, default=20_000, help="requests of the backlog (default: 20000)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10, help="of each steady rate (default: 10)")
+    parser.add_argument(
+        "--warm",
+        type=float,
+        default=45,
+        help="seconds at each rate, not counted, in which the broker's compilers are at work",
+    )
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="default: all of them")
     parser.add_argument(
         "--asked", type=int, default=scoring.ASKED, help="users that scoring alone is timed with; 0: leave it out"
@@ -45,7 +51,7 @@ def main() -> None:
     asked = parser.parse_args()
     quiet = machine.look_whether_quiet()
     with installation(asked.worker) as canarec:
-        rounds = contest(canarec, asked.peers, burst=asked.burst, n_rounds=asked.rounds, seconds=asked.seconds)
+        rounds = contest(canarec, asked)
     medians = {name: _medians(found) for name, found in rounds.items()}
     goals = goals_of(rounds, medians)
     tables = {
@@ -61,9 +67,7 @@ def main() -> None:
     report.publish("run", tables, goals, quiet=quiet, asked=vars(asked), rounds=rounds, medians=medians, scoring=alone)
 
 
-def contest(
-    canarec: Installation, wanted: list[str], *, burst: int, n_rounds: int, seconds: float
-) -> dict[str, list[Figures]]:
+def contest(canarec: Installation, asked: argparse.Namespace) -> dict[str, list[Figures]]:
     """Each contestant's figures in each round. Who begins changes from round to round."""
     folder = canarec.home.path.parent
     os.environ |= {"BENCH_BROKER": canarec.brokers, "BENCH_FOLDER": str(folder)}
@@ -72,12 +76,13 @@ def contest(
     workload.peers_model()
     canarec.train(drawn)
     canarec.publish(drawn)
-    contestants = _contestants(canarec, wanted)
+    contestants = _contestants(canarec, asked.peers)
     found: dict[str, list[Figures]] = {name: [] for name in contestants}
-    for number in range(n_rounds):
+    _canarec(canarec, asked.burst, asked.warm)
+    for number in range(asked.rounds):
         names = list(contestants)
         for name in names[number % len(names) :] + names[: number % len(names)]:
-            figures = contestants[name](burst, seconds)
+            figures = contestants[name](asked.burst, asked.seconds)
             found[name].append(figures)
             print(f"round {number + 1}, {name}: {_line(figures)}", flush=True)
     return found

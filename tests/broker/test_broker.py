@@ -233,6 +233,7 @@ def test_the_command_killed_leaves_nothing_and_told_to_stop_stops(tmp_path: Path
     second = command(tmp_path)
     with second:
         port, kafka = ready_line(second)
+        assert "-XX:TieredStopAtLevel=1" not in psutil.Process(kafka).cmdline()  # it is to run for hours
         second.send_signal(signal.SIGTERM)
         assert second.wait(30) == 0
         assert is_gone(kafka)
