@@ -34,7 +34,9 @@ def configure(*, level: str = "info") -> None:
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(_Stderr()),
+        logger_factory=structlog.WriteLoggerFactory(
+            _Stderr()
+        ),  # a line is one write: threads and librdkafka log side by side
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(_Stderr())

@@ -1,0 +1,44 @@
+"""Log lines: one event each, whoever logs at the same moment."""
+
+import io
+import json
+import logging
+import sys
+
+import pytest
+import structlog
+
+from streams import logs
+
+
+class Written(io.StringIO):
+    """Keeps what was handed over at once: between two writes another thread's may come."""
+
+    def __init__(self):
+        super().__init__()
+        self.writes = []
+
+    def write(self, text):
+        self.writes.append(text)
+        return len(text)
+
+
+@pytest.fixture
+def configured(monkeypatch):
+    """Logging as canarec sets it up; afterwards it is as it was."""
+    before, root = structlog.get_config(), logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", root.level)
+    logs.configure()
+    yield
+    structlog.configure(**before)
+
+
+@pytest.mark.usefixtures("configured")
+def test_a_line_is_written_at_once_by_us_and_by_the_libraries(monkeypatch):
+    written = Written()
+    monkeypatch.setattr(sys, "stderr", written)  # here: pytest sets its own before each phase of a test
+    structlog.get_logger().info("ours", offset=7)
+    logging.getLogger("rdkafka").warning("theirs")
+    assert [line[-1] for line in written.writes] == ["\n", "\n"]
+    assert [json.loads(line)["event"] for line in written.writes] == ["ours", "theirs"]
