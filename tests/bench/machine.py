@@ -18,6 +18,7 @@ class _Usage(NamedTuple):
     at: float
     machine: float  # CPU seconds of everybody, and what the hypervisor gave to other machines
     ours: float
+    stolen: float  # what the hypervisor gave to other machines while somebody here wanted it: a pause that no process explains
 
 
 class Watch:
@@ -31,12 +32,18 @@ class Watch:
         begun, now = self._begun, _usage()
         return max(0.0, (now.machine - begun.machine - now.ours + begun.ours) / (now.at - begun.at))
 
+    def stolen(self) -> float:
+        """How many cores the hypervisor took away."""
+        now = _usage()
+        return (now.stolen - self._begun.stolen) / (now.at - self._begun.at)
+
     def figures(self) -> dict[str, float]:
         """For a contestant's JSON. The load average knows our own processes too."""
         return {
             "load_before": round(self._load_before, 2),
             "load_after": round(os.getloadavg()[0], 2),
             "others_cores": round(self.others(), 2),
+            "stolen_cores": round(self.stolen(), 3),
         }
 
 
@@ -89,8 +96,8 @@ def described() -> dict[str, object]:
 def _usage() -> _Usage:
     cpu = psutil.cpu_times()
     # Without interrupts: those of our own traffic over the loopback are nobody's in particular.
-    machine = cpu.user + cpu.nice + cpu.system + getattr(cpu, "steal", 0.0)
-    return _Usage(time.monotonic(), machine, cpu_seconds(os.getpid()))
+    stolen = getattr(cpu, "steal", 0.0)
+    return _Usage(time.monotonic(), cpu.user + cpu.nice + cpu.system + stolen, cpu_seconds(os.getpid()), stolen)
 
 
 def _processor() -> str:

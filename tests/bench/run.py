@@ -183,7 +183,7 @@ def _medians(rounds: list[Figures]) -> dict[str, float]:
     flat: dict[str, list[float]] = {}
     for figures in rounds:
         for key, found in figures.items():
-            for name, one in found.items() if key.startswith(("burst", "steady")) else ():
+            for name, one in found.items() if key.startswith(("burst", "steady", "machine")) else ():
                 if one is not None:
                     flat.setdefault(f"{key}.{name}", []).append(one)
     return {key: statistics.median(values) for key, values in flat.items()}
@@ -198,6 +198,7 @@ def _rows(medians: dict[str, dict[str, float]]) -> list[list[str]]:
     ]
     for rate in RATES:
         rows += [(f"{rate:,}/s, {name}", f"steady_{rate}.{name}_ms") for name in ("p50", "p99", "max")]
+    rows.append(("cores that the hypervisor took meanwhile", "machine.stolen_cores"))
     return [
         [
             f"{title}{' ms' if key.endswith('_ms') else ''}",
@@ -214,6 +215,8 @@ def _line(figures: Figures) -> str:
             parts.append(f"at {rate:,}/s p50 {report.number(found['p50_ms'])} p99 {report.number(found['p99_ms'])} ms")
     if others := figures["machine"]["others_cores"]:
         parts.append(f"others used {others:.2f} cores")
+    if stolen := figures["machine"]["stolen_cores"]:
+        parts.append(f"the hypervisor took {stolen:.2f} cores")
     if set(figures["statuses"]) != {"ok"}:
         parts.append(f"answers: {figures['statuses']}")
     return ", ".join(parts)
