@@ -142,7 +142,7 @@ class Broker:
             advertised_host = socket.getfqdn() if host in ("0.0.0.0", "::") else host
         self.advertised_host = advertised_host
         self._min_free_bytes = min_free_bytes
-        self._compilers = () if for_hours else (_QUICK,)
+        self._quick = not for_hours
         self._properties = dict(properties)
         self._process: processes.Process | None = None
         self._log_start = 0  # of this run, in server.log
@@ -191,7 +191,7 @@ class Broker:
             say("starting Kafka")
             self._write_properties("server.properties", "data", _BROKER, self._properties)
             self._log_start = self.log_file.stat().st_size if self.log_file.exists() else 0
-            self._process = self._java(class_path, "kafka.Kafka", "server.properties", keep=(owner,))
+            self._process = self._java(class_path, "kafka.Kafka", "server.properties", keep=(owner,), quick=self._quick)
             self._wait_until_ready()
         except BaseException:  # also Ctrl-C: nothing may stay behind
             self.stop(grace_s=0)
@@ -317,10 +317,12 @@ class Broker:
         with self.folder.trouble():
             (self.folder.path / name).write_text(text)
 
-    def _java(self, class_path: list[Path], *arguments: str, keep: tuple[int, ...] = ()) -> processes.Process:
+    def _java(
+        self, class_path: list[Path], *arguments: str, keep: tuple[int, ...] = (), quick: bool = True
+    ) -> processes.Process:
         with self.folder.trouble(), self._console.open("wb") as console:
             return processes.start(
-                [JAVA, *_JVM, *self._compilers, "-cp", ":".join(map(str, class_path)), *arguments],
+                [JAVA, *_JVM, *([_QUICK] if quick else []), "-cp", ":".join(map(str, class_path)), *arguments],
                 cwd=self.folder.path,
                 stdout=console,
                 stderr=console,

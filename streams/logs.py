@@ -34,9 +34,8 @@ def configure(*, level: str = "info") -> None:
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(
-            _Stderr()
-        ),  # a line is one write: threads and librdkafka log side by side
+        # a line is one write: threads and librdkafka log side by side
+        logger_factory=structlog.WriteLoggerFactory(_Stderr()),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(_Stderr())

@@ -11,7 +11,7 @@ not touch and beyond a margin, is far rarer by chance than 5 % of the windows, h
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
 import msgspec
@@ -100,8 +100,17 @@ def reference(levels: Sequence[Level]) -> Level | None:
         mean(found.hit_rate_error for found in levels),
         max(found.users for found in levels),
         sum(found.windows for found in levels),
-        versions.pop() if len(versions) == 1 else None,
+        only(versions),
     )
+
+
+def only(versions: Collection[str | None]) -> str | None:
+    """The version of answers that are all of one; None where they are of several.
+
+    >>> only({"v2"}), only({"v2", "v3"})
+    ('v2', None)
+    """
+    return next(iter(versions)) if len(versions) == 1 else None
 
 
 def fall(now: Level | None, before: Level | None, thresholds: Thresholds) -> Status:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -96,11 +96,6 @@ class Report(NamedTuple):
 
     loop: FeedbackLoop
     fairness: Fairness
-
-    def as_json(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Both as a reader of the topics has them."""
-        loop, fairness = msgspec.json.decode(msgspec.json.encode([self.loop, self.fairness]))
-        return loop, fairness
 
 
 class Levels:

@@ -115,7 +115,7 @@ class _Arm:
     users: dict[str, _User] = field(default_factory=dict)
     versions: Counter[str] = field(default_factory=Counter)
     newest: tuple[int, int, int, str] = (-1, -1, -1, "")  # time, place and version of the last answer
-    past_versions: set[str] = field(default_factory=set)  # of the answers whose horizon passed
+    past_versions: set[str | None] = field(default_factory=set)  # of the answers whose horizon passed
     genres: int = 0
     ignored: Counter[Ignored] = field(default_factory=Counter)
 
@@ -205,7 +205,7 @@ class Window:
             user.past += 1
             user.past_selected += bool(chosen[number])
             user.hits += bool(hits[number])
-            arm.past_versions.add(one.served.model_version or "")
+            arm.past_versions.add(one.served.model_version)
 
     def records(
         self, made_of: MadeOf, thresholds: Thresholds, before: Mapping[Variant, Sequence[Level]]
@@ -224,7 +224,7 @@ class Window:
         ctr = clusters.share((user.selected, user.shown) for user in cells)
         hit_rate = clusters.share((user.hits, user.past) for user in cells)
         past_ctr = clusters.share((user.past_selected, user.past) for user in cells)
-        version = next(iter(arm.past_versions)) or None if len(arm.past_versions) == 1 else None
+        version = alerts.only(arm.past_versions)
         level = alerts.level(past_ctr, hit_rate, version)
         # another candidate is another thing; what stable showed before, whichever version, made what it shows now
         if variant == "canary":

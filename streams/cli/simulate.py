@@ -13,13 +13,8 @@ from models.errors import CanarecError, UsageError
 from streams.cli.options import Integer, Number, Seconds, cluster_options
 from streams.home import Home
 
-CHECKED = (
-    "--check",
-    "--seed",
-    "--tilt",
-    "--home",
-    "--bootstrap-servers",
-)  # what `--check` heeds, and what every command takes
+# what `--check` heeds, and what every command takes
+CHECKED = ("--check", "--seed", "--tilt", "--home", "--bootstrap-servers")
 
 if TYPE_CHECKING:
     from streams.simulator import Counts
