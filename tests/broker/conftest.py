@@ -213,9 +213,9 @@ class Installation:
         """All of a topic, up to its end as it was at the call: transactions that are open then are waited for."""
         return [value for _, value in self.all_messages(topic)]
 
-    def all_messages(self, topic):
-        """The same, each with its message."""
-        reader = Reader(self.cluster, self.applied.topic(topic))
+    def all_messages(self, topic, begun=None):
+        """The same, each with its message; `begun`: only from these offsets of partitions on."""
+        reader = Reader(self.cluster, self.applied.topic(topic), begun)
         try:
             ends = reader.ends()
             return self.wait(lambda: reader.to(ends), f"the end of {topic}")
@@ -243,12 +243,12 @@ def as_json(value):
 
 
 class Reader:
-    """Follows a topic from its beginning, committed messages only."""
+    """Follows a topic from its beginning, or from these offsets, committed messages only."""
 
-    def __init__(self, cluster, topic):
-        self._admin = cluster.admin()
+    def __init__(self, cluster, topic, begun=None):
+        self._cluster, self._begun = cluster, begun or {}
         self._consumer = cluster.consumer(fetch_wait_max_ms=20)
-        self._places = [TopicPartition(topic, p, 0) for p in partitions(self._consumer, topic, 30)]
+        self._places = [TopicPartition(topic, p, self._begun.get(p, 0)) for p in partitions(self._consumer, topic, 30)]
         self._consumer.assign(self._places)
         self._found = []
 
@@ -262,22 +262,35 @@ class Reader:
 
     def ends(self):
         """Of what is committed and what is not yet: a transaction that one topic shows may be seconds from showing in another."""
-        found = self._admin.list_offsets(
-            {TopicPartition(at.topic, at.partition): OffsetSpec.latest() for at in self._places},
-            isolation_level=IsolationLevel.READ_UNCOMMITTED,
-        )
-        return {at.partition: end.result(10).offset for at, end in found.items()}
+        return {at.partition: end for at, end in ends(self._cluster, self._places).items()}
 
     def to(self, ends):
         """All, once these ends have been reached; None until then."""
         found = self.read()
         now = self._consumer.position(self._places)
-        # a partition that nothing was read from has no position: only then may it end at 0
-        done = all(ends[at.partition] == 0 or at.offset >= ends[at.partition] for at in now)
+        # a partition that nothing was read from has no position: only then may it end where it was begun
+        done = all(max(at.offset, self._begun.get(at.partition, 0)) >= ends[at.partition] for at in now)
         return found if done else None
 
     def close(self):
         self._consumer.close()
+
+
+def ends(cluster, places, isolation_level=IsolationLevel.READ_UNCOMMITTED):
+    """The next offset of each of these partitions."""
+    wanted = {TopicPartition(at.topic, at.partition): OffsetSpec.latest() for at in places}
+    found = cluster.admin().list_offsets(wanted, isolation_level=isolation_level)
+    return {at: end.result(10).offset for at, end in found.items()}
+
+
+def settled(cluster, topics):
+    """Whether no transaction is open in these topics: after a commit its markers reach the partitions one by one."""
+    reader = cluster.consumer()
+    try:
+        places = [TopicPartition(name, p) for name in topics for p in partitions(reader, name, 30)]
+    finally:
+        reader.close()
+    return ends(cluster, places) == ends(cluster, places, IsolationLevel.READ_COMMITTED)
 
 
 def audit(installation):

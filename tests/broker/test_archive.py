@@ -21,6 +21,8 @@ from pipelines import archive
 from pipelines.tiles import MANY, Gap
 from streams.clients import Cluster
 
+from .conftest import settled
+
 WATCHES, RATINGS = "watch-events", "rating-events"
 PARTITIONS = 2
 ROOT = Path(__file__).parents[2]
@@ -74,6 +76,12 @@ class Stored:
         producer = self.cluster.producer(transactional_id=self.applied.topic(WATCHES))
         producer.init_transactions(30)
         return producer
+
+    def wait_until_settled(self):
+        """After a commit: until its readers see it."""
+        until = time.monotonic() + 30
+        while not settled(self.cluster, [self.applied.topic(WATCHES)]):
+            assert time.monotonic() < until, "a transaction is still open"
 
     def extend(self):
         return archive.extend(self.cluster, self.applied, self.folder, topics=(WATCHES, RATINGS))
@@ -149,6 +157,7 @@ def test_only_committed_messages_are_archived_and_control_records_are_covered(st
     assert stored.users() == [0, 1, 2]
     assert stored.spans()[0] == (0, 9)  # the open transaction waits
     producer.commit_transaction()
+    stored.wait_until_settled()
     stored.extend()
     assert stored.users() == [0, 1, 2, 3, 4]
     assert stored.spans()[0] == (0, 12)

@@ -20,6 +20,8 @@ from streams.clients import messages, whole
 from streams.home import Home
 from streams.worker import child_command
 
+from .conftest import settled
+
 PATIENCE_S = 60
 PARTITIONS = 3
 RECORD = (
@@ -54,7 +56,7 @@ class Kept:
         self.admin.delete_topics([self.topic])[self.topic].result(30)
 
     def publish(self, count, *, commit=True, partitions=range(PARTITIONS), day=7):
-        """So many records in one transaction."""
+        """So many records in one transaction, which may not be visible yet in each partition."""
         self.producer.begin_transaction()
         for _ in range(count):
             self._published += 1
@@ -80,7 +82,8 @@ class Kept:
         return list(provenance_csv.rows(self.home.provenance))
 
     def records(self):
-        """What was committed."""
+        """What was committed, also what its readers are to see in a moment."""
+        self.wait(lambda: settled(self.cluster, [self.topic]), "the markers of the last transaction")
         reader = self.cluster.consumer()
         try:
             ranges = whole(reader, [self.topic])
@@ -190,8 +193,9 @@ def test_a_stop_writes_what_is_there(kept):
     kept.publish(30)
     kept.wait_for_all()
     kept.publish(500)
+    records = kept.records()
     one.stop()
-    assert kept.records() == kept.rows()
+    assert records == kept.rows()
 
 
 def test_what_retention_has_dropped_is_a_gap(kept):

@@ -22,6 +22,8 @@ from streams.cli import main
 from streams.cli.release import Around, Checksums
 from streams.home import Home, write_whole
 
+from .conftest import settled
+
 USERS = 60
 SPLIT = {"stable": "v1", "candidate": "v2", "percentage": 50}
 RELEASE = {"automation": "advise", "decides_from": 10}
@@ -136,6 +138,7 @@ def test_what_an_open_transaction_may_still_bring_is_waited_for(trials, monkeypa
     held = looks.look(trials.home.load(), now_ms())
     assert (held.until_ms, held.evidence.canary_arm.requests) == (before.until_ms, 5)
     producer.commit_transaction(30)
+    trials.wait(lambda: settled(trials.cluster, [trials.applied.topic("provenance")]), "the commit to be seen")
     time.sleep(0.8)
     after = looks.look(trials.home.load(), now_ms())
     assert (after.evidence.canary_arm.requests, after.evidence.stable_arm.requests) == (7, 7)

@@ -29,6 +29,8 @@ from streams.home import Home
 from streams.tail import Followed, Tail
 from streams.worker import child_command
 
+from .conftest import settled
+
 PATIENCE_S = 60
 WINDOWS_S = 180  # its writer is the last to get the processor
 TOPICS_USED = (*windows.READ, LOOPS, FAIRNESS, "recommendation-quality")
@@ -157,10 +159,9 @@ class Windows:
     def wait_for_all(self):
         """Until every answer is in a window of each length."""
         total = 2 * len(self.answers)
-        return self.wait(
-            lambda: sum(r["requests"] for r in self.records(LOOPS)) >= total and self.records(LOOPS),
-            f"windows with {total} requests",
-        )
+        self.wait(lambda: sum(r["requests"] for r in self.records(LOOPS)) >= total, f"windows with {total} requests")
+        self.wait(lambda: settled(self.cluster, self.topics.values()), "the other topics of those transactions")
+        return self.records(LOOPS)
 
     def stop_writers(self):
         while self.writers:
@@ -573,7 +574,7 @@ def test_what_a_stranger_writes_into_the_records_stops_nobody(made, capsys):
     made.publish_world()
     made.begin()
     with traffic(made, random.Random(11)):
-        made.wait(lambda: len(made.records(LOOPS)) >= 2, "a window")
+        made.wait(lambda: len(made.records(LOOPS)) >= 2 and made.records(FAIRNESS), "a window")
         loop, fairness = made.records(LOOPS)[-1], made.records(FAIRNESS)[-1]
         for name, record in ((LOOPS, loop), (FAIRNESS, fairness)):
             made.publish(name, record | {"window_end": "2126-01-01T00:00:00.000Z"})

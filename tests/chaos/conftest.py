@@ -24,7 +24,7 @@ from confluent_kafka import KafkaException, TopicPartition
 
 from streams import processes
 from streams.broker import Broker
-from streams.clients import high_watermarks, messages, partitions
+from streams.clients import partitions
 from streams.worker import free_port
 
 HERE = Path(__file__).parent
@@ -171,24 +171,15 @@ class Faulty(broker_tests.Installation):
 
     def mark(self):
         """The audit and `logged` begin here: what was before has been judged."""
-        reader = self.cluster.consumer()
-        try:
-            for name in ("recommendation-requests", "recommendations", "provenance", "dead-letters"):
-                self._begun[name] = high_watermarks(reader, self.applied.topic(name), 30)
-        finally:
+        for name in ("recommendation-requests", "recommendations", "provenance", "dead-letters"):
+            reader = broker_tests.Reader(self.cluster, self.applied.topic(name))
+            self._begun[name] = reader.ends()
             reader.close()
         self._written = {path: path.stat().st_size for path in self.home.path.glob("worker-*.log")}
 
     def all_messages(self, topic):
         """All that was committed to a topic since the mark, each with its message."""
-        name, reader = self.applied.topic(topic), self.cluster.consumer()
-        try:
-            ends = high_watermarks(reader, name, 30)
-        finally:
-            reader.close()
-        begun = self._begun.get(topic, {})
-        ranges = {(name, number): (begun.get(number, 0), end) for number, end in ends.items()}
-        return [(m, broker_tests.as_json(m.value())) for some in messages(self.cluster, ranges) for m in some]
+        return super().all_messages(topic, self._begun.get(topic))
 
     def logged(self, event, **fields):
         """The log entries of this event, with these fields, that all workers have written since the mark."""
