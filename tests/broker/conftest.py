@@ -279,7 +279,8 @@ class Reader:
 def ends(cluster, places, isolation_level=IsolationLevel.READ_UNCOMMITTED):
     """The next offset of each of these partitions."""
     wanted = {TopicPartition(at.topic, at.partition): OffsetSpec.latest() for at in places}
-    found = cluster.admin().list_offsets(wanted, isolation_level=isolation_level)
+    admin = cluster.admin()  # kept: its futures end with it
+    found = admin.list_offsets(wanted, isolation_level=isolation_level)
     return {at: end.result(10).offset for at, end in found.items()}
 
 
