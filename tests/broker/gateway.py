@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from streams import processes
 from streams.worker import child_command
 
-PATIENCE_S = 30
+PATIENCE_S = 60
 
 
 class Api:

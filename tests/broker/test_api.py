@@ -104,7 +104,7 @@ def test_many_at_once_each_get_their_own(shop, api):
 
 
 def test_without_a_worker_it_is_504_after_the_time_limit(nobody):
-    with running(nobody, "--timeout", "0.5") as api:
+    with running(nobody, "--timeout", "4") as api:  # in half of it Kafka must have taken the request
         status, headers, body = api.get("/recommend/u1")
         assert (status, headers["Retry-After"]) == (504, "1")
         assert body.startswith(b"no_answer: ")
@@ -121,8 +121,8 @@ def test_more_than_may_wait_are_turned_away(nobody):
         begun = time.monotonic()
         api.process.send_signal(signal.SIGTERM)
         assert {future.result()[0] for future in waiting} == {503}
-        assert api.process.wait(10) == 0
-        assert time.monotonic() - begun < 8  # 5 on a machine that has nothing else to do
+        assert api.process.wait(30) == 0
+        assert time.monotonic() - begun < 20  # 5 on a machine that has nothing else to do
 
 
 def test_who_waits_at_the_end_gets_the_answer(installations):
@@ -132,7 +132,7 @@ def test_who_waits_at_the_end_gets_the_answer(installations):
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(api.get, "/recommend/u1?n=2")
             api.wait(lambda: api.metric("canarec_api_waiting") == 1)
-            (asked,) = late.wait(lambda: late.committed("recommendation-requests"), "the request")
+            (asked,) = late.wait(lambda: late.committed("recommendation-requests") or None, "the request")
             api.process.send_signal(signal.SIGINT)
             late.publish(
                 "recommendations", {"request_id": asked["request_id"], "recommendations": ["m1", "m2"]}, None, 0
@@ -231,9 +231,10 @@ def test_a_user_s_last_answers_are_found(api):
     assert api.json("/users/" + urllib.parse.quote("no/body", safe=""))[1] == {"answers": []}
 
 
-def test_a_record_is_found_explained_and_replayed(api):
+def test_a_record_is_found_explained_and_replayed(shop, api):
     answer = api.json("/recommend/u8?n=3")[1]
     request_id = answer["request_id"]
+    shop.records_of([request_id])  # it may be seen a moment after the answer
     status, told = api.json(f"/requests/{request_id}")
     assert status == 200
     assert told["record"]["recommendations"] == answer["recommendations"]
@@ -269,5 +270,5 @@ def test_it_ends_at_once_while_a_page_is_open(shop):
     threading.Thread(target=look, daemon=True).start()
     assert opened.wait(PATIENCE_S)
     api.process.send_signal(signal.SIGTERM)
-    assert api.process.wait(5) == 0
-    assert done.wait(5)
+    assert api.process.wait(10) == 0  # a page is told that it is still there every 15 s
+    assert done.wait(PATIENCE_S)
