@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import threading
 import time
@@ -33,6 +34,7 @@ from .conftest import settled
 
 PATIENCE_S = 60
 WINDOWS_S = 180  # its writer is the last to get the processor
+BUSY_S = 3  # so late feedback may be behind its answer where each must count: on a busy machine a commit takes its time
 TOPICS_USED = (*windows.READ, LOOPS, FAIRNESS, "recommendation-quality")
 USERS = 30
 GROUPS = ("M", "F", None)
@@ -101,6 +103,9 @@ class Windows:
                 "model_version": version, "variant": variant, "latency_ms": 3,
             }  # fmt: skip
             self.answering.produce(self.topics["provenance"], json.dumps(record), user)
+        # what the broker has not been told of yet cannot be taken back: its refusal would be fatal
+        if not commit:
+            assert self.answering.flush(30) == 0
         (self.answering.commit_transaction if commit else self.answering.abort_transaction)(30)
         if not commit:
             return
@@ -236,6 +241,7 @@ def traffic(made, rng):
 
 def test_each_window_is_written_once_and_can_be_computed_again_through_kills(made):
     rng = random.Random(8)
+    made.configure(lateness_s=BUSY_S)
     made.publish_world()
     made.begin()
     made.begin(1)  # which stands by
@@ -259,6 +265,7 @@ def test_each_window_is_written_once_and_can_be_computed_again_through_kills(mad
 
 def test_a_writer_that_wakes_up_after_its_turn_writes_nothing_twice(made):
     rng = random.Random(9)
+    made.configure(lateness_s=BUSY_S)
     made.publish_world(popularity=3.0)
     first = made.begin()
     with traffic(made, rng):
@@ -308,14 +315,19 @@ def test_a_worker_alone_writes_windows_and_an_alert_rises_and_falls(installation
         canarec.wait(alert_is(0, men=0.8, women=0.8), "its end", WINDOWS_S)
         told = canarec.everything("fairness-metrics")
         assert {"alert", "ok"} <= {record["status"] for record in told}
-        assert "fairness alert" in canarec.logs()
-        assert "fairness alert is over" in canarec.logs()
+        # the writer logs behind its commit
+        canarec.wait(lambda: re.search(r"fairness alert\b(?! is over)", canarec.logs()), "the alert's line")
+        canarec.wait(lambda: "fairness alert is over" in canarec.logs(), "the line of its end")
         for record in [*told, *canarec.everything("feedback-loop-metrics")]:
             assert again(canarec, record) == record
 
 
 def test_a_worker_counts_the_feedback_that_does_not_count_by_why(shop):
+    answers = "canarec_requests_total"
+    answered = shop.metric(answers)
     asked = shop.ask("u1")
+    # only then are feedbacks on it its own: they are counted behind the commit
+    shop.wait(lambda: shop.metric(answers) > answered, "an answer that is counted")
     request, listed = asked["request_id"], asked["recommendations"][0]
 
     def ignored(reason):
@@ -488,7 +500,7 @@ def test_a_worker_counts_watches_that_are_older_than_the_answers_that_they_come_
     watches, answers = "canarec_watches_old_total", "canarec_requests_total"
     old, answered = shop.metric(watches), shop.metric(answers)
     listed = [shop.ask("u2") for _ in range(2)][1]["recommendations"]
-    shop.wait(lambda: shop.metric(answers) == answered + 2, "answers that are counted")
+    shop.wait(lambda: shop.metric(answers) >= answered + 2, "answers that are counted")
     for user, count, ago_s in (("u2", 250, 7 * 3_600), ("u2", 10, 30), ("u39", 10, 7 * 3_600)):
         for number in range(count):
             shop.see(user, listed[number % len(listed)], at=time.time() - ago_s)
@@ -571,6 +583,7 @@ def test_answers_whose_stamps_go_back_are_in_one_window_each(stamped):
 
 def test_what_a_stranger_writes_into_the_records_stops_nobody(made, capsys):
     """A window that ends in a hundred years, an alert that does not say why, what is no record at all: before and beside the true ones."""
+    made.configure(group_users_min=1_000)  # so that no true window is an alert: of so few users some are, by chance
     made.publish_world()
     made.begin()
     with traffic(made, random.Random(11)):
