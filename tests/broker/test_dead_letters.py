@@ -66,7 +66,7 @@ def test_a_letter_is_listed_by_reason_topic_and_time(shop, capsys):
     assert (partition, offset) in places("--reason", "not_utf8", "--topic", "watch-events", "--since", "10m")
     assert (partition, offset) in places("--topic", topic)
     assert places("--reason", "bad_n") == []
-    assert places("--topic", "movielog") == []
+    assert places("--topic", "user-profiles") == []  # other tests, which may come first, have letters of other topics
     assert places("--until", "10m") == []
     assert len(places("--limit", "1")) == 1
 
