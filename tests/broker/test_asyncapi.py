@@ -41,8 +41,9 @@ def busy(installations):
         simulated(shop, "--rate", "20", "--for", "1", "--movielog")
         main(["scheduler", "--once", *at])
         main(["retrain", "--if-due", *at])
-        shop.wait(lambda: shop.committed("fairness-metrics") or None, "a window")
         shop.wait(lambda: events(shop, "verdict"), "a verdict")
+        for topic in (*WRITTEN, *READ):  # windows without feedback come before those with quality
+            shop.wait(lambda topic=topic: shop.committed(topic) or None, f"something in {topic}")
         yield shop
 
 
