@@ -219,6 +219,9 @@ def test_a_topic_made_anew_is_filled_anew(cluster: Cluster, applied: Applied, tm
     movielens.publish(folder, cluster, applied)
     admin = cluster.admin()
     admin.delete_topics([topic])[topic].result(30)
+    until = time.monotonic() + 30
+    while topic in admin.list_topics(timeout=10).topics:  # else it might be taken for the new one
+        assert time.monotonic() < until
     again = NewTopic(topic, 3, config=TOPICS["rating-events"].settings())
     retried(lambda: admin.create_topics([again])[topic].result(30))
     wait_for_topics(admin, {topic})
