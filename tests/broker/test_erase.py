@@ -22,7 +22,6 @@ from streams.worker import child_command
 
 METRICS = {"windows_s": [2], "horizon_s": 1, "lateness_s": 1, "group_users_min": 5}
 USER, OTHER = "u1", "u2"
-CSV_S = 20
 
 
 def run(shop, *words):
@@ -92,7 +91,7 @@ def shop(installations):
             shop.publish("recommendation-feedback", {"request_id": record["request_id"], "satisfaction": 0.5})
         shop.flush()
         shop.wait(lambda: shop.committed("recommendation-quality") or None, "a window")
-        shop.wait(lambda: len(csv_of(shop, USER)) == 3, "rows of the CSV", CSV_S)
+        shop.wait(lambda: len(csv_of(shop, USER)) == 3, "rows of the CSV")
         shop.code = complete(shop)
         # Now: later tests ask for the user again, and erase others
         shop.found, shop.rows_kept = found(shop, USER), csv_of(shop, OTHER)
@@ -229,7 +228,7 @@ def test_a_run_that_is_killed_after_a_step_is_completed_by_the_next_one(shop, st
         shop.see(user, f"m00{number}", rating=3.0 if number % 2 else None)
     shop.flush()
     shop.ask(user)
-    shop.wait(lambda: csv_of(shop, user) or None, "a row of the CSV", CSV_S)
+    shop.wait(lambda: csv_of(shop, user) or None, "a row of the CSV")
     path = shop.home.artifacts / "erasures" / f"{user_digest(user)}.json"
     words = child_command("erase", shop.home, shop.cluster.bootstrap_servers, user, "--regardless")
     killed = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -104,13 +105,11 @@ def shop(installations):
 
 def listening(pid):
     """The addresses at which a process and all that it has started listen."""
-    process = psutil.Process(pid)
-    return {
-        connection.laddr.ip
-        for each in (process, *process.children(recursive=True))
-        for connection in each.net_connections(kind="inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    process, found = psutil.Process(pid), set()
+    for each in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):  # a child that has just ended
+            found |= {c.laddr.ip for c in each.net_connections(kind="inet") if c.status == psutil.CONN_LISTEN}
+    return found
 
 
 def test_a_worker_listens_on_this_machine_only(shop):

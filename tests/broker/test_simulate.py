@@ -216,7 +216,7 @@ def test_whole_lines_become_the_events_that_they_say(service):
     chosen = sum(bool(x["selected"]) and x["user_id"].startswith(("80000000024", "90000000024")) for x in said)
     assert chosen >= counts.bots
     service.wait(lambda: events("watch-events") == chosen - counts.bots, "the lines' watches")  # bots watch nothing
-    assert events("rating-events") >= counts.bots  # bots rate whatever they take
+    service.wait(lambda: events("rating-events") >= counts.bots, "the lines' ratings")  # bots rate whatever they take
 
 
 def raw(cluster, applied, name):
