@@ -18,8 +18,8 @@ turn = Turn(int(sys.argv[2]))
 turn.prepare.wait()
 turn.tell(WARM)
 turn.answer.wait()
-turn.tell(ANSWERS)
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+turn.tell(ANSWERS)
 signal.pause()
 """
 NOBODY_ENDS = threading.Event()
@@ -50,7 +50,7 @@ def warm_pair(pair):
 def die(child, code=None):
     if code is None:
         processes.kill(child.process)
-    child.process.wait(5)
+    child.process.wait(20)
 
 
 def test_without_a_supervisor_it_is_this_workers_turn_at_once():
