@@ -22,7 +22,7 @@ import psutil
 import pytest
 from confluent_kafka import KafkaException, TopicPartition
 
-from streams import processes
+from streams import processes, summary
 from streams.broker import Broker
 from streams.clients import partitions
 from streams.worker import free_port
@@ -129,9 +129,15 @@ class Faulty(broker_tests.Installation):
         return Path(worker.log.name).read_text(errors="replace")
 
     def child_of(self, worker):
-        """The process below this supervisor that answers: it listens on the worker's port."""
+        """The process below this supervisor that answers: it listens on the worker's port, and says that it is ready.
+
+        One that has its turn and is not ready yet is not waited for at a stop.
+        """
 
         def listening():
+            found = summary.scrape(f"http://127.0.0.1:{worker.metrics_port}/metrics")
+            if found is None or not found.ready:
+                return None
             for child in psutil.Process(worker.pid).children():
                 with suppress(psutil.Error):
                     for one in child.net_connections("tcp"):
@@ -139,7 +145,7 @@ class Faulty(broker_tests.Installation):
                             return child.pid
             return None
 
-        return self.wait(listening, "a child that listens")
+        return self.wait(listening, "a child that answers")
 
     def signal(self, worker, number):
         """A signal for a worker's whole process group: as a terminal does it, or as if it were a machine of its own."""
