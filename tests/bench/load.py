@@ -107,14 +107,15 @@ class Stream(threading.Thread):
         self.due: dict[str, float] = {}
 
     def run(self) -> None:
-        begun, number, producer = time.perf_counter(), 0, self._asking.producer
+        begun, number = time.perf_counter(), 0
         while not self._ending:
             at = begun + number / self._rate
+            # librdkafka polls for whole milliseconds: to wait for less in `poll` is to spin, on a core that others need
             while (now := time.perf_counter()) < at:
-                producer.poll(min(at - now, 0.001))
+                time.sleep(at - now)
             self.due[self._asking.ask()] = at
             number += 1
-        producer.flush()
+        self._asking.producer.flush()
 
     def end(self, patience_s: float = 30) -> None:
         """No more requests; waits for the answers to those that were asked."""
