@@ -246,7 +246,7 @@ class Reader:
     """Follows a topic from its beginning, or from these offsets, committed messages only."""
 
     def __init__(self, cluster, topic, begun=None):
-        self._cluster, self._begun = cluster, begun or {}
+        self._admin, self._begun = cluster.admin(), begun or {}
         self._consumer = cluster.consumer(fetch_wait_max_ms=20)
         self._places = [TopicPartition(topic, p, self._begun.get(p, 0)) for p in partitions(self._consumer, topic, 30)]
         self._consumer.assign(self._places)
@@ -262,7 +262,7 @@ class Reader:
 
     def ends(self):
         """Of what is committed and what is not yet: a transaction that one topic shows may be seconds from showing in another."""
-        return {at.partition: end for at, end in ends(self._cluster, self._places).items()}
+        return {at.partition: end for at, end in end_offsets(self._admin, self._places).items()}
 
     def to(self, ends):
         """All, once these ends have been reached; None until then."""
@@ -276,22 +276,18 @@ class Reader:
         self._consumer.close()
 
 
-def ends(cluster, places, isolation_level=IsolationLevel.READ_UNCOMMITTED):
-    """The next offset of each of these partitions."""
+def end_offsets(admin, places, isolation_level=IsolationLevel.READ_UNCOMMITTED):
+    """The next offset of each of these partitions. The futures end with `admin`: whoever asks keeps it."""
     wanted = {TopicPartition(at.topic, at.partition): OffsetSpec.latest() for at in places}
-    admin = cluster.admin()  # kept: its futures end with it
     found = admin.list_offsets(wanted, isolation_level=isolation_level)
     return {at: end.result(10).offset for at, end in found.items()}
 
 
 def settled(cluster, topics):
     """Whether no transaction is open in these topics: after a commit its markers reach the partitions one by one."""
-    reader = cluster.consumer()
-    try:
-        places = [TopicPartition(name, p) for name in topics for p in partitions(reader, name, 30)]
-    finally:
-        reader.close()
-    return ends(cluster, places) == ends(cluster, places, IsolationLevel.READ_COMMITTED)
+    admin = cluster.admin()
+    places = [TopicPartition(name, p) for name in topics for p in partitions(admin, name, 30)]
+    return end_offsets(admin, places) == end_offsets(admin, places, IsolationLevel.READ_COMMITTED)
 
 
 def audit(installation):

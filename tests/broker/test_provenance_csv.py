@@ -187,7 +187,7 @@ def test_one_writes_and_another_takes_over_when_its_worker_is_gone(kept):
         assert second.process is None  # its writer is not yet
         writer.kill()
         writer.wait()
-        kept.wait(lambda: second.process is not None, "another writer")
+        kept.wait(lambda: second.process is not None, "another writer", 5)
     assert kept.wait_for_all() == kept.rows()
 
 

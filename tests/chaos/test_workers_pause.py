@@ -112,8 +112,8 @@ def terminated_again(faulty, requests):
     assert worker.poll() is None
     begun = time.monotonic()
     worker.terminate()
-    assert worker.wait(10) != 0
-    assert time.monotonic() - begun < 3  # by itself it would end 3.8 s after that
+    assert worker.wait(5) != 0
+    assert time.monotonic() - begun < 1
     faulty.wait(lambda: not alive(child), "the child's end")
 
 
