@@ -36,8 +36,10 @@ log = structlog.get_logger()
 LOOK_S = 1.0  # how soon another worker notices that nobody writes
 BACKOFF_S = 5.0
 NICE = 5
-ROWS_AT_ONCE = 4_000
+ROWS_AT_ONCE = 2_000
 PACE_S = 0.1  # rows that come one by one are written and synced together
+SHARE = 0.1  # of a core, in a burst: answers come first
+BEHIND_S = 20.0  # a burst that is longer gets its rows as fast as they can be written
 FETCH_WAIT_MS = 500  # a broker that need not answer after each transaction has more time for answers
 SHOW_S = 2.0
 SAVE_S = 5.0
@@ -164,6 +166,26 @@ def run(home: Home, bootstrap_servers: str) -> int:
     return 0
 
 
+class Pace:
+    """How long to rest between rows: in a burst the processor is for answers, for `BEHIND_S`.
+
+    A writer that has never been abreast of the topic, as after a start, does not rest.
+    """
+
+    def __init__(self) -> None:
+        self._abreast_at = -float("inf")
+        self._cpu_s = 0.0
+
+    def rest_s(self, cpu_s: float, now: float, *, behind: bool) -> float:
+        """`cpu_s`: what the process has used so far. `behind`: more rows wait than were written."""
+        used, self._cpu_s = cpu_s - self._cpu_s, cpu_s
+        if not behind:
+            self._abreast_at = now
+        if not behind or now - self._abreast_at > BEHIND_S:
+            return 0.0
+        return used / SHARE
+
+
 class Writing:
     """Reads the topic from where the rows end. Whatever fails is tried again; Kafka has the records."""
 
@@ -172,7 +194,7 @@ class Writing:
         self._admin: AdminClient = cluster.admin()
         self._refused = 0
         self._told_at: dict[str, float] = {}
-        self._waiting = False
+        self._full_disk = False
         self._shown = self._saved = self._tidied = 0.0
 
     def run(self) -> None:
@@ -193,23 +215,27 @@ class Writing:
             auto_offset_reset="error",
             fetch_min_bytes=1_000_000,
             fetch_wait_max_ms=FETCH_WAIT_MS,
+            queued_min_messages=2 * ROWS_AT_ONCE,  # what waits for its turn waits in the broker
         )
+        pace = Pace()
         try:
             consumer.assign([TopicPartition(self._topic, n, self._start(consumer, life, n)) for n in numbers])
             ends: dict[int, int] | None = None  # to be reached before the end
-            until = full = 0.0
+            until = 0.0
+            behind = True
             while True:
                 if self._ending.is_set():
                     if ends is None:
                         ends, until = self._ends(numbers, DRAIN_S / 2), time.monotonic() + DRAIN_S / 2
                     if time.monotonic() > until or all(self._at(life, n) >= end for n, end in ends.items()):
                         break
-                messages = self._messages(consumer, wait=not full)
-                full = len(messages) >= ROWS_AT_ONCE
+                messages = self._messages(consumer, wait=not behind)
                 if not self._write(life, numbers, messages):
                     break
                 if not messages or time.monotonic() - self._shown > SHOW_S:
                     self._look_after(life, numbers)
+                behind = self._waiting_rows(consumer, life, numbers) >= ROWS_AT_ONCE
+                self._ending.wait(pace.rest_s(time.process_time(), time.monotonic(), behind=behind))
             self._ledger.save()
         finally:
             consumer.close()
@@ -251,12 +277,12 @@ class Writing:
                 break
             except OSError as error:
                 self._tell("provenance CSV waits", error)
-                self._waiting = True
+                self._full_disk = True
             self._show(life, numbers)
             if self._ending.wait(RETRY_S):
                 return False
-        if self._waiting:
-            self._waiting = False
+        if self._full_disk:
+            self._full_disk = False
             log.info("provenance CSV is being written again", rows=len(rows))
         for number, after in reached.items():
             self._ledger.passed(Place(life, number, after))
@@ -280,6 +306,11 @@ class Writing:
 
     def _at(self, life: str, number: int) -> int:
         return self._ledger.position(life, number)
+
+    def _waiting_rows(self, consumer: KafkaConsumer, life: str, numbers: Sequence[int]) -> int:
+        """By the ends that the last fetches told; markers are counted in."""
+        ends = {n: consumer.get_watermark_offsets(TopicPartition(self._topic, n), cached=True)[1] for n in numbers}
+        return sum(max(0, end - self._at(life, number)) for number, end in ends.items())
 
     def _life(self) -> tuple[str, list[int]]:
         """Which topic this is, and its partitions."""

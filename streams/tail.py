@@ -6,6 +6,7 @@ to read, control records counted, so it can be compared with a high watermark.
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import OffsetSpec
 
 from streams.clients import Cluster, partitions
-from streams.messages import Place, offset, place, topic
+from streams.messages import Place, offset, place
 
 log = structlog.get_logger()
 
@@ -177,25 +178,25 @@ class Tail:
             self._take([first, *self._consumer.consume(MESSAGES_AT_ONCE - 1, 0)])
 
     def _take(self, messages: list[Message]) -> None:
-        by_topic: dict[str, list[Message]] = {}
+        by_topic: defaultdict[str, list[Message]] = defaultdict(list)
         positions: dict[Place, int] = {}
         broken: set[Place] = set()  # partitions with an error: what comes behind it is read again
         for message in messages:
-            error = message.error()
-            if message.topic() is not None and place(message) in broken:
+            error, where = message.error(), place(message)
+            if where in broken:
                 continue
             if error is None:
-                by_topic.setdefault(topic(message), []).append(message)
-                positions[place(message)] = offset(message) + 1
+                by_topic[where[0]].append(message)
+                positions[where] = offset(message) + 1
             elif error.code() == KafkaError._PARTITION_EOF:
                 # its offset is past the control records, which no message shows
-                positions[place(message)] = offset(message)
+                positions[where] = offset(message)
             elif error.fatal():
                 raise KafkaException(error)
             else:
                 log.warning("reader error", reader=self.name, error=error.str())
                 if message.topic() is not None:
-                    broken.add(place(message))
+                    broken.add(where)
         parsed = [(self.topics[name], self.topics[name].parse(found)) for name, found in by_topic.items()]
         with self.moved:
             for followed, found in parsed:

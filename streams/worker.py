@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import os
 import signal
 import socket
@@ -36,6 +37,9 @@ LONGEST_BACKOFF_S = 4.0
 BROKER_S = 60.0
 LOOK_S = 0.02
 PORT_S = 3.0
+# Python's own thresholds look through some thousand objects of a batch many times while it is answered, and through all that lives every
+# few seconds, for a tenth of a second: a quarter of a burst's time. Cycles are rare here, they are what it looks for, and may wait.
+COLLECT = 20_000, 20, 20
 
 
 def child_command(command: str, home: Home, bootstrap_servers: str, *arguments: str) -> list[str]:
@@ -222,6 +226,7 @@ def run(
     """The worker itself, in this process, until a signal; the exit code."""
     from streams.app import build_app  # faust and scipy: the supervisor does without
 
+    gc.set_threshold(*COLLECT)
     scribe.expose(home.provenance)
     threading.Thread(
         target=_serve_metrics, args=(metrics_host, metrics_port, turn), daemon=True, name="metrics"
