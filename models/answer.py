@@ -185,26 +185,29 @@ def _score_batch(
     exposed = None
     if protected is not None:
         exposed = Exposed.of(protected, recommender, users, wanted, histories, excluded, allowed, lists)
+    useful = np.count_nonzero(users, axis=1).tolist()
+    sound = (np.isfinite(lists.scores).sum(axis=1) >= lists.counts).tolist()
+    all_columns, all_scores, counts = lists.columns.tolist(), lists.scores.tolist(), lists.counts.tolist()
+    movie_id = servable.model.movie_ids.__getitem__
     for place, row in enumerate(rows):
-        decision, (columns, scores) = decisions[row], lists.row(place)
-        if not users[place].any():
+        decision = decisions[row]
+        if not useful[place]:
             decision.reason = "no_history"  # all that was watched is newer than the model, or says nothing to it
             continue
-        if not np.isfinite(scores).all():
+        if not sound[place]:
             raise ValueError("a score is not finite")
         decision.status = "ok"
         request = decision.question.request
+        columns, scores = all_columns[place][: counts[place]], all_scores[place][: counts[place]]
         if exposed is not None:
-            columns, scores, decision.reranked = exposed.list(
-                place, columns, scores, request.n, servable.model.movie_ids
-            )
-        if exploring[place]:
-            drawn = draw(request.request_id, request.n, len(columns), exploration)
-            ranks = drawn.ranks if drawn else list(range(len(columns)))
-            columns, scores = columns[ranks], scores[ranks]
-            decision.propensities = drawn.propensities if drawn else None
-        decision.movies = [servable.model.movie_ids[c] for c in columns.tolist()]
-        decision.scores = scores.tolist()
+            both = exposed.list(place, *lists.row(place), request.n, servable.model.movie_ids)
+            columns, scores, decision.reranked = both[0].tolist(), both[1].tolist(), both[2]
+        drawn = draw(request.request_id, request.n, len(columns), exploration) if exploring[place] else None
+        if drawn is not None:
+            columns, scores = [columns[rank] for rank in drawn.ranks], [scores[rank] for rank in drawn.ranks]
+            decision.propensities = drawn.propensities
+        decision.movies = list(map(movie_id, columns))
+        decision.scores = scores
         if len(decision.movies) < request.n:
             decision.reason = "filled_from_popular"
 

@@ -7,6 +7,7 @@ An id's own message is not its repetition: read again after a rewind, it comes f
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
+from itertools import islice
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -51,7 +52,9 @@ class Repeats:
 
     def judge_all(self, asked: Sequence["Asked"], pending: Pending) -> list[Verdict]:
         """`judge` for each, in order."""
-        frozen = self._frozen([one.id for one in asked])
+        oldest = list(islice(pending, 2 * len(asked)))
+        frozen = self._frozen([*(one.id for one in asked), *oldest])
+        self._drop_done(pending, oldest, asked[-1].now_ms if asked else 0, frozen)
         return [self.judge(*one, pending, frozen) for one in asked]
 
     def judge(
@@ -76,8 +79,6 @@ class Repeats:
             own, known = "new", self._within(pending.get(id_), now_ms)
             if known is None:
                 pending[id_] = (content, partition, offset, now_ms)
-                if len(pending) > _RUN:
-                    self._drop_done(pending, now_ms)
                 return "new"
         if known is None:
             self.remember(id_, content, partition, offset, now_ms)
@@ -100,24 +101,26 @@ class Repeats:
 
     def remember(self, id_: int, content: int, partition: int, offset: int, at_ms: int) -> None:
         """An id that was answered. The first place counts where two workers answered at once."""
-        known = self._recent.get(id_)
-        if known is not None and at_ms - known[3] <= self.window_ms:
-            return
-        self._recent[id_] = (content, partition, offset, at_ms)
-        if len(self._recent) >= _RUN:
-            self._freeze(at_ms)
+        self.remember_all([(id_, content, partition, offset)], at_ms)
 
     def remember_all(self, entries: Iterable[tuple[int, int, int, int]], at_ms: int) -> None:
         """What a message of `canarec-answered` holds (`unpacked`)."""
+        recent = self._recent
         for id_, content, partition, offset in entries:
-            self.remember(id_, content, partition, offset, at_ms)
+            known = recent.get(id_)
+            if known is not None and at_ms - known[3] <= self.window_ms:
+                continue
+            recent[id_] = (content, partition, offset, at_ms)
+            if len(recent) >= _RUN:
+                self._freeze(at_ms)
+                recent = self._recent
 
-    def _drop_done(self, pending: Pending, now_ms: int) -> None:
-        """Forgets what is committed by now, or older than the window."""
-        frozen = self._frozen(list(pending))
-        for id_ in list(pending):
-            if self._find(id_, now_ms, frozen) is not None or self._within(pending[id_], now_ms) is None:
-                del pending[id_]
+    def _drop_done(self, pending: Pending, oldest: Sequence[int], now_ms: int, frozen: Mapping[int, "_Known"]) -> None:
+        """Forgets of the oldest what is committed by now, or older than the window, up to the first that is neither."""
+        for id_ in oldest:
+            if self._find(id_, now_ms, frozen) is None and self._within(pending[id_], now_ms) is not None:
+                return
+            del pending[id_]
 
     def _find(self, id_: int, now_ms: int, frozen: Mapping[int, "_Known"]) -> tuple[int, int, int] | None:
         return self._within(self._recent.get(id_) or frozen.get(id_), now_ms)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import msgspec
+import numpy as np
 import structlog
 from confluent_kafka import KafkaException, Message
 
@@ -85,7 +86,8 @@ class Known:
         """The users' histories and the offsets they were made from, in one critical section."""
         with self.tail.lock:
             indptr, movies = self.histories.batch(user_ids)
-            known = [user in self.histories or user in self.profiles for user in user_ids]
+            sizes = np.diff(indptr).tolist()
+            known = [size > 0 or user in self.profiles for user, size in zip(user_ids, sizes, strict=True)]
             offsets = self._offsets()
         return Cut(indptr, movies, known, msgspec.Raw(msgspec.json.encode(offsets)), behind)
 

@@ -21,6 +21,7 @@ log = structlog.get_logger()
 TRANSACTION_TIMEOUT_MS = 5_000
 CALL_S = 4.0  # one call inside a transaction; after a time-out nobody knows what happened: never repeat it
 SCHEMA: tuple[str, str | bytes | None] = ("schema", b"1")  # header of every message: the version of its fields
+_HEADERS = [SCHEMA]
 RECORD_BYTES = 256  # what a record and its batch take beside key, value and headers, generously
 RECORD_BATCH_BYTES = 1_000_000  # librdkafka's own default
 TOGETHER = -2  # one partition for all of a transaction
@@ -81,7 +82,8 @@ class Transactions:
     def fits(self, out: Out) -> bool:
         """Its topic takes a message of this size."""
         size = len(out.value or b"") + len(out.key or b"") + RECORD_BYTES
-        size += sum(len(name) + len(value or b"") + 4 for name, value in out.headers or ())
+        if out.headers:
+            size += sum(len(name) + len(value or b"") + 4 for name, value in out.headers)
         return size <= self._limits[out.topic]
 
     def _all_made(self, patience_s: float) -> list[Producer]:
@@ -147,7 +149,7 @@ class Transactions:
             producer.begin_transaction()
             for number, out in enumerate(outputs):
                 partition = together if out.partition == TOGETHER else out.partition
-                headers = [*(out.headers or ()), SCHEMA]
+                headers = [*out.headers, SCHEMA] if out.headers else _HEADERS
                 # the last one's stamp tells the broker's time: it waits for nothing but the broker
                 told = partial(self._stamped, self.clock.local_ms()) if number == len(outputs) - 1 else None
                 producer.produce(out.topic, out.value, out.key, partition, on_delivery=told, headers=headers)

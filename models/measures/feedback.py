@@ -202,10 +202,11 @@ class Outcomes:
         self._shown[request_id] = self._newest_of[user_id] = shown
         self._waiting.append(shown)
         figures.shown += 1
-        told = self._early_told.pop(request_id, [])
-        self._n_early_told -= len(told)
-        for feedback, said_ms in told:
-            self._hear(shown, feedback, said_ms)
+        if self._early_told:
+            told = self._early_told.pop(request_id, [])
+            self._n_early_told -= len(told)
+            for feedback, said_ms in told:
+                self._hear(shown, feedback, said_ms)
         if self._early_watches and user_id in self._early_watches:
             for movie_id, watched_ms in self._early_watches[user_id]:
                 self._follow(shown, movie_id, watched_ms)

@@ -36,6 +36,18 @@ def test_what_is_being_answered_is_known_within_the_window_only(memory):
     assert memory.judge(1, 10, 0, 7, NOW + WINDOW + 1, pending) == "new"
 
 
+def test_what_is_committed_does_not_stay_among_what_is_being_answered(memory):
+    pending = {}
+    for first in range(0, 5_000, 50):
+        batch = [repeats.Asked(id_, 10, 0, id_, NOW) for id_ in range(first, first + 50)]
+        assert memory.judge_all(batch, pending) == ["new"] * 50
+        if first >= 500:  # those of ten batches ago come by as committed
+            memory.remember_all([(id_, 10, 0, id_) for id_ in range(first - 500, first - 450)], NOW)
+    assert len(pending) <= 600
+    assert memory.judge_all([repeats.Asked(4_999, 10, 0, 4_999, NOW)], pending) == ["new"]  # not committed
+    assert memory.judge_all([repeats.Asked(7, 10, 0, 7, NOW)], pending) == ["answered"]
+
+
 @pytest.mark.parametrize("place", [(0, 6), (1, 5)], ids=["the same partition", "another partition"])
 def test_another_place_is_a_repeat(memory, place):
     memory.judge(1, 10, 0, 5, NOW)
