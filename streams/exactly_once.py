@@ -32,6 +32,7 @@ log = structlog.get_logger()
 
 TRANSACTION_MESSAGES = 2_048  # consumed messages in one transaction, at most
 BATCHES_AHEAD = 6
+IN_A_BACKLOG = 16  # of full batches: a transaction costs by its number, not by its messages
 STALLED_S = 10.0
 STALE_S = 8.0  # so long a coordinator that loads its log may answer from the past; a second was seen
 SETTLED_S = 40.0  # longer, and the group would take us for dead: the rewind tries again
@@ -109,6 +110,7 @@ class ExactlyOnce:
         self._lag_at = time.monotonic()
         self._rewind_due = True
         self._progress = 0.0
+        self._backlog = False  # the last batch was full
         self._room = threading.Condition()
         self._outputs: queue.Queue[tuple[list[Batch], list[Out]]] = queue.Queue()
         self._log_holes: set[tuple[Place, int, int]] = set()
@@ -189,6 +191,7 @@ class ExactlyOnce:
                 continue
             # consume(n, t) alone would wait t for n messages
             messages = [first, *consumer.consume(self.batch_size - 1, 0)]
+            self._backlog = len(messages) == self.batch_size
             session = self.session  # a rebalance may have been served inside
             if session is None or not session.open:
                 continue  # a rewind or an assignment is due: both seek
@@ -216,8 +219,9 @@ class ExactlyOnce:
         if session.put != session.done and time.monotonic() - self._progress > STALLED_S:
             self._fail(session, "stalled")  # something between here and the committer lost a batch
             return False
+        ahead = IN_A_BACKLOG if self._backlog else BATCHES_AHEAD
         with self._room:
-            return self._room.wait_for(lambda: session.put - session.taken < BATCHES_AHEAD or not session.open, 0.2)
+            return self._room.wait_for(lambda: session.put - session.taken < ahead or not session.open, 0.2)
 
     def _in_order(self, session: Session, messages: list[Message]) -> list[Message]:
         """What follows the session's positions: below is a second reading; at a hole the partition is read again from there.
