@@ -22,8 +22,7 @@ from models.world import Servable, World
 Seconds = Callable[[], float]  # a stopwatch: seconds since whenever
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True, gc=False):
     """A request, where it stands, and the broker's time of it. A replay says which fallback it was: `recorded`."""
 
     request: Request
@@ -53,8 +52,7 @@ class Cut:
         return Cut(indptr, movies, [self.known[row] for row in rows], self.offsets, self.behind)
 
 
-@dataclass(slots=True)
-class Decision:
+class Decision(msgspec.Struct, gc=False):
     """What a request is answered. `failure` says what went wrong inside, for the log."""
 
     question: Question

@@ -49,7 +49,7 @@ class Movie(msgspec.Struct, frozen=True):
     popularity: float | None = None
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(msgspec.Struct, frozen=True, gc=False):
     request_id: str
     user_id: str
     n: int = 20
@@ -66,7 +66,7 @@ class Feedback(msgspec.Struct, frozen=True):
     timestamp_ms: int | None
 
 
-class Source(msgspec.Struct, frozen=True):
+class Source(msgspec.Struct, frozen=True, gc=False):
     """Where a message stands: the place that no other message has."""
 
     topic: str

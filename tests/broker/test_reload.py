@@ -126,6 +126,7 @@ def test_a_new_version_is_warm_before_it_is_named_and_answers_at_once_when_it_is
         shop.wait(lambda: shop.metric("canarec_model_info", model_version="v3", role="newest") == 1, "its gauge")
         digest = shop.configure(canary={**shop.settings["canary"], "candidate": "v3", "percentage": 50})
         shop.wait(lambda: in_force(shop, digest), "v3 to be the candidate", IN_FORCE_S)
+        shop.wait(lambda: shop.metric("canarec_requests_total", model_version="v3"), "an answer of v3", 2)
     records = shop.records_of(asked).values()
     assert {r["status"] for r in records} == {"ok"}
     assert "v3" in {r["model_version"] for r in records}
