@@ -54,7 +54,7 @@ class Repeats:
         """`judge` for each, in order."""
         oldest = list(islice(pending, 2 * len(asked)))
         frozen = self._frozen([*(one.id for one in asked), *oldest])
-        self._drop_done(pending, oldest, asked[-1].now_ms if asked else 0, frozen)
+        self._drop_done(pending, oldest, frozen)
         return [self.judge(*one, pending, frozen) for one in asked]
 
     def judge(
@@ -115,10 +115,12 @@ class Repeats:
                 self._freeze(at_ms)
                 recent = self._recent
 
-    def _drop_done(self, pending: Pending, oldest: Sequence[int], now_ms: int, frozen: Mapping[int, "_Known"]) -> None:
-        """Forgets of the oldest what is committed by now, or older than the window, up to the first that is neither."""
+    def _drop_done(self, pending: Pending, oldest: Sequence[int], frozen: Mapping[int, "_Known"]) -> None:
+        """Forgets of the oldest what is committed by now, up to the first that is not. No clock of another message says so."""
         for id_ in oldest:
-            if self._find(id_, now_ms, frozen) is None and self._within(pending[id_], now_ms) is not None:
+            _, *place, asked_ms = pending[id_]
+            known = self._recent.get(id_) or frozen.get(id_)
+            if known is None or (list(known[1:3]) != place and self._within(known, asked_ms) is None):
                 return
             del pending[id_]
 

@@ -48,6 +48,24 @@ def test_what_is_committed_does_not_stay_among_what_is_being_answered(memory):
     assert memory.judge_all([repeats.Asked(7, 10, 0, 7, NOW)], pending) == ["answered"]
 
 
+@pytest.mark.parametrize("far_ms", [-10 * WINDOW, 10 * WINDOW])
+def test_a_message_with_another_clock_does_not_make_what_is_being_answered_forgotten(memory, far_ms):
+    pending = {}
+    memory.judge_all([repeats.Asked(1, 10, 0, 1, NOW)], pending)
+    memory.judge_all([repeats.Asked(2, 10, 0, 2, NOW + far_ms)], pending)
+    assert memory.judge_all([repeats.Asked(1, 10, 0, 3, NOW)], pending) == ["repeated"]
+    memory.remember_all([(1, 10, 0, 1), (2, 10, 0, 2)], NOW)
+    memory.judge_all([repeats.Asked(3, 10, 0, 4, NOW)], pending)
+    assert list(pending) == [3]
+
+
+def test_an_id_that_was_answered_long_ago_and_is_being_answered_again_is_not_done(memory):
+    memory.remember(1, 10, 0, 1, NOW - 2 * WINDOW)
+    pending = {}
+    assert memory.judge_all([repeats.Asked(1, 10, 0, 5, NOW)], pending) == ["new"]
+    assert memory.judge_all([repeats.Asked(1, 10, 0, 6, NOW)], pending) == ["repeated"]
+
+
 @pytest.mark.parametrize("place", [(0, 6), (1, 5)], ids=["the same partition", "another partition"])
 def test_another_place_is_a_repeat(memory, place):
     memory.judge(1, 10, 0, 5, NOW)
