@@ -184,7 +184,8 @@ def _score_batch(
     if protected is not None:
         exposed = Exposed.of(protected, recommender, users, wanted, histories, excluded, allowed, lists)
     useful = np.count_nonzero(users, axis=1).tolist()
-    sound = (np.isfinite(lists.scores).sum(axis=1) >= lists.counts).tolist()
+    listed = np.arange(lists.scores.shape[1]) < lists.counts[:, None]
+    unsound = np.count_nonzero(listed & ~np.isfinite(lists.scores), axis=1).tolist()
     all_columns, all_scores, counts = lists.columns.tolist(), lists.scores.tolist(), lists.counts.tolist()
     movie_id = servable.model.movie_ids.__getitem__
     for place, row in enumerate(rows):
@@ -192,7 +193,7 @@ def _score_batch(
         if not useful[place]:
             decision.reason = "no_history"  # all that was watched is newer than the model, or says nothing to it
             continue
-        if not sound[place]:
+        if unsound[place]:
             raise ValueError("a score is not finite")
         decision.status = "ok"
         request = decision.question.request

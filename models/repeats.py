@@ -116,13 +116,14 @@ class Repeats:
                 recent = self._recent
 
     def _drop_done(self, pending: Pending, oldest: Sequence[int], frozen: Mapping[int, "_Known"]) -> None:
-        """Forgets of the oldest what is committed by now, up to the first that is not. No clock of another message says so."""
+        """Forgets of the oldest what is committed by now; no clock of another message says so. The rest goes to the end:
+        what has left the memory before it was looked at would keep all behind it.
+        """
         for id_ in oldest:
-            _, *place, asked_ms = pending[id_]
+            _, *place, asked_ms = waits = pending.pop(id_)
             known = self._recent.get(id_) or frozen.get(id_)
             if known is None or (list(known[1:3]) != place and self._within(known, asked_ms) is None):
-                return
-            del pending[id_]
+                pending[id_] = waits
 
     def _find(self, id_: int, now_ms: int, frozen: Mapping[int, "_Known"]) -> tuple[int, int, int] | None:
         return self._within(self._recent.get(id_) or frozen.get(id_), now_ms)

@@ -30,9 +30,9 @@ from streams.transactions import Out, Transactions
 
 log = structlog.get_logger()
 
-TRANSACTION_MESSAGES = 2_048  # consumed messages in one transaction, at most
+TRANSACTION_MESSAGES = 2_048  # consumed ones; a transaction that has so many takes no further batch
 BATCHES_AHEAD = 6
-IN_A_BACKLOG = 16  # of full batches: a transaction costs by its number, not by its messages
+IN_A_BACKLOG = 16, 1_024  # full batches, and messages: with fewer transactions an answer costs less
 STALLED_S = 10.0
 STALE_S = 8.0  # so long a coordinator that loads its log may answer from the past; a second was seen
 SETTLED_S = 40.0  # longer, and the group would take us for dead: the rewind tries again
@@ -111,6 +111,8 @@ class ExactlyOnce:
         self._rewind_due = True
         self._progress = 0.0
         self._backlog = False  # the last batch was full
+        batches, messages = IN_A_BACKLOG
+        self._ahead_in_a_backlog = max(BATCHES_AHEAD, min(batches, messages // batch_size))
         self._room = threading.Condition()
         self._outputs: queue.Queue[tuple[list[Batch], list[Out]]] = queue.Queue()
         self._log_holes: set[tuple[Place, int, int]] = set()
@@ -219,7 +221,7 @@ class ExactlyOnce:
         if session.put != session.done and time.monotonic() - self._progress > STALLED_S:
             self._fail(session, "stalled")  # something between here and the committer lost a batch
             return False
-        ahead = IN_A_BACKLOG if self._backlog else BATCHES_AHEAD
+        ahead = self._ahead_in_a_backlog if self._backlog else BATCHES_AHEAD
         with self._room:
             return self._room.wait_for(lambda: session.put - session.taken < ahead or not session.open, 0.2)
 

@@ -174,16 +174,13 @@ class Pace:
 
     def __init__(self) -> None:
         self._abreast_at = -float("inf")
-        self._cpu_s = 0.0
 
-    def rest_s(self, cpu_s: float, now: float, *, behind: bool) -> float:
-        """`cpu_s`: what the process has used so far. `behind`: more rows wait than were written."""
-        used, self._cpu_s = cpu_s - self._cpu_s, cpu_s
+    def rest_s(self, used_s: float, now: float, *, behind: bool) -> float:
+        """`used_s`: the processor's time for the last rows. `behind`: many wait."""
         if not behind:
             self._abreast_at = now
-        if not behind or now - self._abreast_at > BEHIND_S:
             return 0.0
-        return used / SHARE
+        return max(0.0, min(used_s / SHARE, self._abreast_at + BEHIND_S - now))
 
 
 class Writing:
@@ -194,7 +191,7 @@ class Writing:
         self._admin: AdminClient = cluster.admin()
         self._refused = 0
         self._told_at: dict[str, float] = {}
-        self._full_disk = False
+        self._append_failed = False
         self._shown = self._saved = self._tidied = 0.0
 
     def run(self) -> None:
@@ -216,6 +213,7 @@ class Writing:
             fetch_min_bytes=1_000_000,
             fetch_wait_max_ms=FETCH_WAIT_MS,
             queued_min_messages=2 * ROWS_AT_ONCE,  # what waits for its turn waits in the broker
+            fetch_queue_backoff_ms=50,
         )
         pace = Pace()
         try:
@@ -230,12 +228,14 @@ class Writing:
                     if time.monotonic() > until or all(self._at(life, n) >= end for n, end in ends.items()):
                         break
                 messages = self._messages(consumer, wait=not behind)
+                begun = time.process_time()
                 if not self._write(life, numbers, messages):
                     break
+                used_s = time.process_time() - begun
+                behind = self._behind(consumer, life, numbers, before=behind)
                 if not messages or time.monotonic() - self._shown > SHOW_S:
                     self._look_after(life, numbers)
-                behind = self._waiting_rows(consumer, life, numbers) >= ROWS_AT_ONCE
-                self._ending.wait(pace.rest_s(time.process_time(), time.monotonic(), behind=behind))
+                self._ending.wait(pace.rest_s(used_s, time.monotonic(), behind=behind))
             self._ledger.save()
         finally:
             consumer.close()
@@ -277,12 +277,12 @@ class Writing:
                 break
             except OSError as error:
                 self._tell("provenance CSV waits", error)
-                self._full_disk = True
+                self._append_failed = True
             self._show(life, numbers)
             if self._ending.wait(RETRY_S):
                 return False
-        if self._full_disk:
-            self._full_disk = False
+        if self._append_failed:
+            self._append_failed = False
             log.info("provenance CSV is being written again", rows=len(rows))
         for number, after in reached.items():
             self._ledger.passed(Place(life, number, after))
@@ -307,10 +307,12 @@ class Writing:
     def _at(self, life: str, number: int) -> int:
         return self._ledger.position(life, number)
 
-    def _waiting_rows(self, consumer: KafkaConsumer, life: str, numbers: Sequence[int]) -> int:
-        """By the ends that the last fetches told; markers are counted in."""
+    def _behind(self, consumer: KafkaConsumer, life: str, numbers: Sequence[int], *, before: bool) -> bool:
+        """By the ends that the last fetches told, markers counted in; as `before` where a partition has not been fetched yet."""
         ends = {n: consumer.get_watermark_offsets(TopicPartition(self._topic, n), cached=True)[1] for n in numbers}
-        return sum(max(0, end - self._at(life, number)) for number, end in ends.items())
+        if min(ends.values(), default=0) < 0:
+            return before
+        return sum(max(0, end - self._at(life, number)) for number, end in ends.items()) >= ROWS_AT_ONCE
 
     def _life(self) -> tuple[str, list[int]]:
         """Which topic this is, and its partitions."""

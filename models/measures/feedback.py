@@ -139,7 +139,12 @@ class _Told:
 
 
 class _Shown(msgspec.Struct, eq=False, gc=False):
-    """One answer. The garbage collector passes it by, and its tuple: it would stand still for a tenth of a second at 100,000."""
+    """One answer. The garbage collector passes it by: for 100,000 of them it would stand still for a tenth of a second.
+
+    So it refers to no other one: nothing would end their cycles, and the end of a long chain would overflow the stack.
+    """
+
+    number: int
 
     request_id: str
     user_id: str
@@ -148,11 +153,10 @@ class _Shown(msgspec.Struct, eq=False, gc=False):
     variant: Variant
     group: str
     figures: Figures  # of its variant
-    before: "_Shown | None"  # its user's last one
+    before: str | None  # the request of its user's answer before it
     told: _Told | None = None
     hit: bool = False
     past: bool = False
-    left: bool = False
 
 
 class Outcomes:
@@ -177,7 +181,8 @@ class Outcomes:
         self._reports: Counter[tuple[str, str, str]] = Counter()  # of satisfaction, by variant, group and user
         # Ordered ones: a plain dict looks through all that have left before it finds its first.
         self._shown: OrderedDict[str, _Shown] = OrderedDict()  # by request, oldest first
-        self._newest_of: dict[str, _Shown] = {}
+        self._newest_of: dict[str, _Shown] = {}  # by user
+        self._n_answered = 0
         self._waiting: deque[_Shown] = deque()  # horizon not passed, in the order of `_shown`
         self._early_told: OrderedDict[str, list[tuple[Feedback, int]]] = OrderedDict()
         self._n_early_told = 0
@@ -197,8 +202,12 @@ class Outcomes:
         figures = self._figures.get(variant)
         if figures is None:
             figures = self._figures[variant] = Figures()
-        before = self._newest_of.get(user_id)
-        shown = _Shown(request_id, user_id, tuple(movies), at_ms, variant, group_of(group), figures, before)
+        last = self._newest_of.get(user_id)
+        before = last.request_id if last else None
+        self._n_answered += 1
+        shown = _Shown(
+            self._n_answered, request_id, user_id, tuple(movies), at_ms, variant, group_of(group), figures, before
+        )
         self._shown[request_id] = self._newest_of[user_id] = shown
         self._waiting.append(shown)
         figures.shown += 1
@@ -227,9 +236,9 @@ class Outcomes:
     def watched(self, user_id: str, movie_id: str, at_ms: int) -> None:
         """A user watched a movie: a hit for each answer that listed it not longer ago than the horizon."""
         shown = self._newest_of.get(user_id)
-        while shown is not None and not shown.left and at_ms - shown.at_ms < self.horizon_ms:
+        while shown is not None and at_ms - shown.at_ms < self.horizon_ms:
             self._follow(shown, movie_id, at_ms)
-            shown = shown.before  # older still
+            shown = self._before(shown)  # older still
         self._early_watches.setdefault(user_id, []).append((movie_id, at_ms))
         self._n_early_watches += 1
         if self._n_early_watches > EARLY:
@@ -271,6 +280,12 @@ class Outcomes:
             for variant, figures in self._figures.items()
         }
 
+    def _before(self, shown: _Shown) -> _Shown | None:
+        """The user's answer before this one; None where it has left."""
+        before = self._shown.get(shown.before) if shown.before is not None else None
+        # a request that has left may have been answered again since
+        return before if before is not None and before.number < shown.number else None
+
     def _hear(self, shown: _Shown, feedback: Feedback, at_ms: int) -> None:
         said = heard(feedback, shown.user_id, shown.movies)
         if said.ignored is not None:
@@ -289,7 +304,6 @@ class Outcomes:
     def _leave(self, shown: _Shown) -> None:
         if self._newest_of[shown.user_id] is shown:
             del self._newest_of[shown.user_id]
-        shown.before, shown.left = None, True  # a newer one may still refer to it
         shown.figures.shown -= 1
         self._count(shown, -1)
         if shown.past:

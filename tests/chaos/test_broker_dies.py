@@ -20,7 +20,7 @@ from streams.exactly_once import ExactlyOnce
 
 OFFSETS_MB = 50  # in the log of the group's coordinator: it loads for a while, and may answer from the past meanwhile
 PARTITIONS = 100
-METADATA = 4_000  # Kafka takes 4,095
+METADATA = 4_000  # 4,096 were refused as too large
 PLACE = ("asked", 0)
 
 

@@ -134,7 +134,7 @@ class Broken:
     """A recommender that fails for whoever watched m13, and only for them."""
 
     def __init__(self, model, how):
-        self._model, self._how = model, how
+        self._model, self._how, self._ill = model, how, set()
         self.n_movies = model.n_movies
 
     def users(self, found):
@@ -144,13 +144,17 @@ class Broken:
             raise ZeroDivisionError("of the model")
         if self._how == "is not finite":
             users[ill] = np.nan
+        self._ill |= {vector.tobytes() for vector in users[ill]}
         return users
 
     def top(self, users, n, excluded=None, allowed=None):
-        return self._model.top(users, n, excluded, allowed)
+        lists = self._model.top(users, n, excluded, allowed)
+        if self._how == "gives a score that is not finite":
+            lists.scores[[vector.tobytes() in self._ill for vector in users], 0] = np.nan
+        return lists
 
 
-@pytest.fixture(params=["raises", "is not finite"])
+@pytest.fixture(params=["raises", "is not finite", "gives a score that is not finite"])
 def broken(request, small):
     """A world whose stable model fails for some."""
     model = small.model("v1", recommender=Broken(small.models["v1"].recommender, request.param))

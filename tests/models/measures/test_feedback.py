@@ -319,3 +319,32 @@ def test_answers_that_have_left_are_none_to_come_after() -> None:
     found.answered("r1", "u", "stable", ["a"], None, 5_000)
     found.answered("r2", "v", "stable", ["a"], None, 5_001)
     assert found.came_before("u", 100, 5_100) is None
+
+
+def test_a_watch_is_no_hit_of_an_answer_that_has_left() -> None:
+    found = outcomes(capacity=2)
+    found.answered("r1", "u", "stable", ["a"], None, 0)
+    found.answered("r2", "u", "stable", ["b"], None, 500)
+    found.expire(1_000)
+    found.answered("r3", "v", "stable", ["b"], None, 1_100)  # r1 leaves
+    found.watched("u", "a", 900)
+    found.expire(3_000)
+    assert (found.summary()["stable"].past_horizon, found.summary()["stable"].hits) == (2, 0)
+
+
+@pytest.mark.parametrize("again", ["v", "u"])
+def test_a_request_that_left_and_was_answered_again_is_none_before_what_came_between(again: str) -> None:
+    found = outcomes(capacity=3)
+    for request_id, user_id in (("r1", "u"), ("x", "v"), ("r2", "u"), ("y", "v"), ("r1", again)):  # r1 leaves, then x
+        found.answered(request_id, user_id, "stable", [f"of {user_id}", request_id], None, len(found))
+    found.watched("u", "of v", 10)
+    found.expire(5_000)
+    assert found.summary()["stable"].hits == 0
+
+
+def test_any_number_of_answers_of_one_user_are_let_go_at_once() -> None:
+    """A chain of objects would be let go one inside the other, and overflow the stack."""
+    found = outcomes(capacity=300_000)
+    for number in range(300_000):
+        found.answered(f"r{number}", "u", "stable", ["a"], None, number)
+    del found

@@ -1,0 +1,44 @@
+"""How far the consumer of requests may be ahead of the transactions."""
+
+import pytest
+
+from streams import exactly_once
+from streams.clients import Cluster
+from streams.clock import BrokerClock
+from streams.exactly_once import BATCHES_AHEAD, ExactlyOnce, Session
+
+
+@pytest.fixture(params=[1, 64, 256, 1_000])
+def pipe(request):
+    """A pipe of these batches that nobody has started."""
+    return ExactlyOnce(
+        Cluster("127.0.0.1:1"),
+        group="g",
+        topics=["requests"],
+        name="w",
+        batch_size=request.param,
+        outputs=[],
+        clock=BrokerClock(),
+        feed=lambda batch: None,
+    )
+
+
+def most_ahead(pipe):
+    """Batches that are put before there is no more room, none of them taken."""
+    session = Session(None, [])
+    pipe._progress = float("inf")  # nothing is stalled
+    while pipe._has_room(session):
+        session.put += 1
+    return session.put
+
+
+def test_so_many_batches_wait_for_a_transaction(pipe):
+    assert most_ahead(pipe) == BATCHES_AHEAD
+
+
+def test_in_a_backlog_more_wait_but_no_more_messages_than_a_transaction_takes(pipe):
+    pipe._backlog = True
+    ahead = most_ahead(pipe)
+    assert ahead >= BATCHES_AHEAD
+    assert ahead == BATCHES_AHEAD or ahead * pipe.batch_size <= exactly_once.TRANSACTION_MESSAGES
+    assert (ahead > BATCHES_AHEAD) == (pipe.batch_size < 256)
