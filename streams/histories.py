@@ -76,7 +76,9 @@ class Known:
             log.warning("the ends of the event topics are unknown", error=str(error))
             return False
         if any(end < asked.positions[place] for place, end in targets.items()):
-            log.error("an event topic ends before what was read of it: it was made anew")
+            log.warning(
+                "an event topic ends before what was read of it: it was made anew, or its broker has just come back"
+            )
             return False
         reached = self.tail.wait(targets, begun + self.wait_s)
         metrics.FRESHNESS.observe(time.monotonic() - begun)

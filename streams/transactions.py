@@ -87,7 +87,7 @@ class Transactions:
         return size <= self._limits[out.topic]
 
     def _all_made(self, patience_s: float) -> list[Producer]:
-        self._limits = topics.max_message_bytes(self.cluster, self.outputs)
+        self._limits = self._found_limits(patience_s)
         with concurrent.futures.ThreadPoolExecutor(self.count) as pool:
             making = [pool.submit(self._made, name, patience_s) for name in self._ids(self.name)]
         if failed := [each.exception() for each in making if each.exception() is not None]:
@@ -96,6 +96,18 @@ class Transactions:
                     _bury(each.result())
             raise cast(BaseException, failed[0])
         return [each.result() for each in making]
+
+    def _found_limits(self, patience_s: float) -> dict[str, int]:
+        """What messages the topics take. KafkaException where the brokers do not say in time."""
+        until = time.monotonic() + patience_s
+        while True:
+            try:
+                return topics.max_message_bytes(self.cluster, self.outputs)
+            except (KafkaException, TimeoutError) as error:
+                if time.monotonic() > until:
+                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"the topics' settings: {error}")) from error
+                log.warning("the topics' settings are not to be had yet", error=str(error))
+                time.sleep(0.1)
 
     def rebuild(self, guarded: Callable[[Callable[[], None]], None]) -> None:
         """New producers under the same ids, made in a side thread: init_transactions ends what is open."""
