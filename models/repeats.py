@@ -121,12 +121,16 @@ class Repeats:
         """
         for id_ in oldest:
             _, *place, asked_ms = waits = pending.pop(id_)
-            known = self._recent.get(id_) or frozen.get(id_)
+            known = self._known(id_, frozen)
             if known is None or (list(known[1:3]) != place and self._within(known, asked_ms) is None):
                 pending[id_] = waits
 
     def _find(self, id_: int, now_ms: int, frozen: Mapping[int, "_Known"]) -> tuple[int, int, int] | None:
-        return self._within(self._recent.get(id_) or frozen.get(id_), now_ms)
+        return self._within(self._known(id_, frozen), now_ms)
+
+    def _known(self, id_: int, frozen: Mapping[int, "_Known"]) -> "_Known | None":
+        """However old."""
+        return self._recent.get(id_) or frozen.get(id_)
 
     def _within(self, known: "_Known | None", now_ms: int) -> tuple[int, int, int] | None:
         return None if known is None or now_ms - known[3] > self.window_ms else known[:3]

@@ -57,58 +57,23 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are not what they should be: all of it, or one message in a topic stops whoever reads it."""
 
 
-# Nearly every event is plain: no field but its own, each of its type. Those are read in half the time, a million of them at a worker's
-# start. The rest, and whatever is refused, is read by the code that says what an event is.
-
-
-class _Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    user_id: str
-    movie_id: str
-    timestamp: int | float | str
-
-
-class _PlainWatch(_Plain, forbid_unknown_fields=True, gc=False):
-    minute: int
-
-
-class _PlainRating(_Plain, forbid_unknown_fields=True, gc=False):
-    rating: int | float
-
-
-_plain_watch = msgspec.json.Decoder(_PlainWatch).decode
-_plain_rating = msgspec.json.Decoder(_PlainRating).decode
-
-
 def watch(value: bytes | None, kafka_ms: int, limits: Limits) -> Watch:
     """A watch event. `kafka_ms` is the message's own time: an event more than a day ahead of it is refused."""
-    try:
-        found = _plain_watch(value or b"")
-    except UNREADABLE:
-        found = None
-    if found and _plain_id(found.user_id) and _plain_id(found.movie_id) and 0 <= found.minute <= limits.minute_max:
-        return Watch(found.user_id, found.movie_id, found.minute, _past(found.timestamp, kafka_ms))
     fields = _object(value)
-    user_id, movie_id, minute = _id(fields, "user_id"), _id(fields, "movie_id"), _minute(fields, limits)
-    return Watch(user_id, movie_id, minute, _past(_required(fields, "timestamp"), kafka_ms))
+    return Watch(_id(fields, "user_id"), _id(fields, "movie_id"), _minute(fields, limits), _past(fields, kafka_ms))
 
 
 def rating(value: bytes | None, kafka_ms: int, limits: Limits) -> Rating:
     """A rating event; see `watch`."""
-    try:
-        found = _plain_rating(value or b"")
-    except UNREADABLE:
-        found = None
-    low, high = limits.rating_min, limits.rating_max
-    if found and _plain_id(found.user_id) and _plain_id(found.movie_id) and low <= found.rating <= high:
-        return Rating(found.user_id, found.movie_id, float(found.rating), _past(found.timestamp, kafka_ms))
     fields = _object(value)
     stars = _required(fields, "rating")
     if type(stars) not in (int, float):
         _wrong_type("rating", stars, "a number")
-    if not low <= stars <= high:
-        raise BadMessage("bad_rating", f"rating: {_brief(stars)} is off the scale {low:g} to {high:g}")
-    user_id, movie_id = _id(fields, "user_id"), _id(fields, "movie_id")
-    return Rating(user_id, movie_id, float(stars), _past(_required(fields, "timestamp"), kafka_ms))
+    if not limits.rating_min <= stars <= limits.rating_max:
+        raise BadMessage(
+            "bad_rating", f"rating: {_brief(stars)} is off the scale {limits.rating_min:g} to {limits.rating_max:g}"
+        )
+    return Rating(_id(fields, "user_id"), _id(fields, "movie_id"), float(stars), _past(fields, kafka_ms))
 
 
 def profile(value: bytes | None) -> Profile:
@@ -260,15 +225,10 @@ def _required(fields: dict[str, Any], name: str) -> Any:
     return value
 
 
-def _plain_id(value: str) -> bool:
-    """Nearly every id there is."""
-    return 0 < len(value) <= 64 and value.isascii() and value.isprintable()
-
-
 def _id(fields: dict[str, Any], name: str) -> str:
     value = fields.get(name)
-    if type(value) is str and _plain_id(value):
-        return value
+    if type(value) is str and 0 < len(value) <= 64 and value.isascii() and value.isprintable():
+        return value  # nearly every id there is
     if value is None:
         raise BadMessage("missing_field", f"{name}: missing")
     return checked_id(name, str(value) if type(value) is int else value)
@@ -301,8 +261,8 @@ def _minute(fields: dict[str, Any], limits: Limits) -> int:
     return minute
 
 
-def _past(timestamp: object, kafka_ms: int) -> int:
-    at = _timestamp(timestamp)
+def _past(fields: dict[str, Any], kafka_ms: int) -> int:
+    at = _timestamp(_required(fields, "timestamp"))
     # Kafka's time, not the wall clock: whoever reads the topic later must refuse the same events.
     if at > kafka_ms + DAY_MS:
         raise BadMessage("future_event", f"timestamp: {rfc3339(at)} is more than a day ahead of {rfc3339(kafka_ms)}")

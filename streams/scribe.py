@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -312,7 +312,10 @@ class Writing:
         ends = {n: consumer.get_watermark_offsets(TopicPartition(self._topic, n), cached=True)[1] for n in numbers}
         if min(ends.values(), default=0) < 0:
             return before
-        return sum(max(0, end - self._at(life, number)) for number, end in ends.items()) >= ROWS_AT_ONCE
+        return self._lag(life, ends) >= ROWS_AT_ONCE
+
+    def _lag(self, life: str, ends: Mapping[int, int]) -> int:
+        return sum(max(0, end - self._at(life, number)) for number, end in ends.items())
 
     def _life(self) -> tuple[str, list[int]]:
         """Which topic this is, and its partitions."""
@@ -350,7 +353,7 @@ class Writing:
         """How it stands, for the metrics. In place, so that a full disk does not keep it from being told."""
         self._shown = time.monotonic()
         try:
-            lag = sum(max(0, end - self._at(life, number)) for number, end in self._ends(numbers).items())
+            lag = self._lag(life, self._ends(numbers))
             told = Status(lag, self._ledger.lost, self._refused, time.time())
             content = json.dumps(asdict(told)).encode().ljust(_STATUS_BYTES)
             descriptor = os.open(self._ledger.folder / ".status.json", os.O_WRONLY | os.O_CREAT, 0o644)

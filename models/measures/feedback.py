@@ -144,8 +144,7 @@ class _Shown(msgspec.Struct, eq=False, gc=False):
     So it refers to no other one: nothing would end their cycles, and the end of a long chain would overflow the stack.
     """
 
-    number: int
-
+    number: int  # of answers so far
     request_id: str
     user_id: str
     movies: tuple[str, ...]
