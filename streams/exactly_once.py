@@ -40,8 +40,6 @@ REMEMBERED_S = 3.0
 STOP_S = 2.5
 JOINING_S = 1.0
 HANGING_S = 20.0  # however long this process was stopped meanwhile, or waited in a rewind
-CALLS_S = 9.0  # of a transaction, all of them: what takes longer has not kept its own time-outs
-AWAKE_S = 2.0  # a longer time between two looks, and this process was stopped
 LAG_EVERY_S = 2.0
 MARKERS = 2  # so small a hole is a transactional requester's control records: no reason to read again
 UNREACHABLE_S = 3.0  # longer, and the group would think that we are dead: the rewind tries again
@@ -111,7 +109,7 @@ class ExactlyOnce:
         self.lag: dict[str, int] = {}  # messages of this worker's partitions still to be consumed, by topic
         self._lag_at = time.monotonic()
         self._rewind_due = True
-        self._progress = self._looked_at = 0.0
+        self._progress = 0.0
         self._backlog = False  # the last batch was full
         batches, messages = IN_A_BACKLOG
         self._ahead_in_a_backlog = max(BATCHES_AHEAD, min(batches, messages // batch_size))
@@ -220,11 +218,7 @@ class ExactlyOnce:
         self.lag, self._lag_at = lag, time.monotonic()
 
     def _has_room(self, session: Session) -> bool:
-        now = time.monotonic()
-        awake, self._looked_at = now - self._looked_at < AWAKE_S, now
-        if session.put != session.done and now - self._progress > STALLED_S:
-            if awake and self.transactions.hanging_for() > CALLS_S:
-                raise RuntimeError("a transaction hangs inside librdkafka")  # a rewind would wait for it, in vain
+        if session.put != session.done and time.monotonic() - self._progress > STALLED_S:
             self._fail(session, "stalled")  # something between here and the committer lost a batch
             return False
         ahead = self._ahead_in_a_backlog if self._backlog else BATCHES_AHEAD

@@ -1,6 +1,7 @@
 """Transactional producers: outputs and consumed offsets go out together or not at all (KIP-98, KIP-447)."""
 
 import concurrent.futures
+import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ log = structlog.get_logger()
 
 TRANSACTION_TIMEOUT_MS = 5_000
 CALL_S = 4.0  # one call inside a transaction; after a time-out nobody knows what happened: never repeat it
+GRACE_S = 0.25  # a call that has not come back so long after its time-out is left behind
 SCHEMA: tuple[str, str | bytes | None] = ("schema", b"1")  # header of every message: the version of its fields
 _HEADERS = [SCHEMA]
 RECORD_BYTES = 256  # what a record and its batch take beside key, value and headers, generously
@@ -59,6 +61,7 @@ class Transactions:
         self._producers: list[Producer] = []
         self._turn = 0
         self._since = 0.0
+        self._aside = Aside()
 
     def ready(self) -> bool:
         return bool(self._producers)
@@ -135,7 +138,7 @@ class Transactions:
                 producer.begin_transaction()
                 for topic, partition in touched:
                     producer.produce(topic, b"", partition=partition)
-                producer.send_offsets_to_transaction(list(offsets), metadata, CALL_S)
+                self._send_offsets(producer, list(offsets), metadata)
                 producer.abort_transaction(CALL_S)
                 _bury(producer)
             if name == self.name:  # ours have been fenced by it
@@ -165,15 +168,23 @@ class Transactions:
                 # the last one's stamp tells the broker's time: it waits for nothing but the broker
                 told = partial(self._stamped, self.clock.local_ms()) if number == len(outputs) - 1 else None
                 producer.produce(out.topic, out.value, out.key, partition, on_delivery=told, headers=headers)
-            producer.send_offsets_to_transaction(
-                [TopicPartition(*place, end, (notes or {}).get(place, self.name)) for place, end in ends.items()],
-                metadata,
-                CALL_S,
-            )
+            offsets = [TopicPartition(*place, end, (notes or {}).get(place, self.name)) for place, end in ends.items()]
+            self._send_offsets(producer, offsets, metadata)
             producer.commit_transaction(CALL_S)
         finally:
             self._since = 0.0
         self._turn += 1
+
+    def _send_offsets(self, producer: Producer, offsets: list[TopicPartition], metadata: Any) -> None:
+        """Within its time-out, which librdkafka does not keep where a broker went away: its issues 5456 and 5511."""
+        try:
+            self._aside.call(
+                partial(producer.send_offsets_to_transaction, offsets, metadata, CALL_S), patience_s=CALL_S + GRACE_S
+            )
+        except TimeoutError:
+            self._aside = Aside()
+            why = "send_offsets_to_transaction did not come back"
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, why)) from None
 
     def _stamped(self, sent_ms: float, error: KafkaError | None, message: Message) -> None:
         kind, at = message.timestamp()
@@ -206,6 +217,34 @@ class Transactions:
                     raise
                 log.warning("init_transactions failed", transactional_id=transactional_id, error=str(error))
                 time.sleep(0.1)
+
+
+class Aside:
+    """A thread that makes calls for another one, and is left behind with one that does not come back."""
+
+    def __init__(self) -> None:
+        self._asked: queue.SimpleQueue[tuple[Callable[[], object], concurrent.futures.Future[object]] | None]
+        self._asked = queue.SimpleQueue()
+        threading.Thread(target=self._work, daemon=True, name="aside").start()
+
+    def call(self, call: Callable[[], object], patience_s: float) -> None:
+        """Makes it, and raises what it raises. TimeoutError after `patience_s`: the thread ends when the call does."""
+        future: concurrent.futures.Future[object] = concurrent.futures.Future()
+        self._asked.put((call, future))
+        try:
+            future.result(patience_s)
+        except TimeoutError:
+            self._asked.put(None)
+            raise
+
+    def _work(self) -> None:
+        while (asked := self._asked.get()) is not None:
+            call, future = asked
+            try:
+                future.set_result(call())
+            except BaseException as error:  # noqa: BLE001 - whoever asked raises it
+                future.set_exception(error)
+            del asked, call, future  # not until the next one: the producer is among them
 
 
 def _bury(producer: Producer) -> None:

@@ -25,8 +25,8 @@ from streams import processes, topics
 from streams.clients import Cluster, partitions
 from streams.home import Home, write_whole
 from streams.worker import child_command, free_port
+from tests.waiting import PATIENCE_S, wait_for
 
-PATIENCE_S = 60
 MOVIES = 150
 USERS = 40
 KNOWN_MOVIES = [f"m{number:03}" for number in range(MOVIES)]
@@ -138,6 +138,10 @@ class Installation:
         """All that the workers have written to stderr."""
         return "\n".join(path.read_text(errors="replace") for path in sorted(self.home.path.glob("worker-*.log")))
 
+    def last_words(self):
+        """The end of that."""
+        return self.logs()[-8_000:]
+
     # -- clients ------------------------------------------------------------------------------
 
     def publish(self, topic, value, key=None, partition=-1, headers=None):
@@ -191,13 +195,14 @@ class Installation:
 
     def records_of(self, request_ids):
         """The one provenance record of each of these requests, as soon as all are there."""
-        wanted = set(request_ids)
+        wanted, found = set(request_ids), {}
 
         def complete():
-            found = {r["request_id"]: r for r in self.committed("provenance") if r["request_id"] in wanted}
-            return found if found.keys() == wanted else None
+            found.update((r["request_id"], r) for r in self.committed("provenance") if r["request_id"] in wanted)
+            return found.keys() == wanted
 
-        return self.wait(complete, f"answers to {len(wanted)} requests")
+        self.wait(complete, f"answers to {len(wanted)} requests")
+        return found
 
     def committed(self, topic):
         """All that was committed to a topic so far, as JSON, in the order of reading."""
@@ -218,20 +223,19 @@ class Installation:
         reader = Reader(self.cluster, self.applied.topic(topic), begun)
         try:
             ends = reader.ends()
-            return self.wait(lambda: reader.to(ends), f"the end of {topic}")
+            self.wait(lambda: reader.reached(ends), f"the end of {topic}")
+            return reader.found
         finally:
             reader.close()
 
     def wait(self, condition, what, seconds=PATIENCE_S):
-        """What the condition gives once that is neither None nor False. It is asked again at once: a look at Kafka takes a moment."""
-        until = time.monotonic() + seconds
-        while (found := condition()) is None or found is False:
-            for worker in self.workers:
-                assert worker.poll() in (None, 0, -9, -15), (
-                    f"a worker ended with {worker.returncode}:\n{self.logs()[-8_000:]}"
-                )
-            assert time.monotonic() < until, f"waited {seconds} s for {what}:\n{self.logs()[-8_000:]}"
-        return found
+        """What the condition gives once that is true; a worker that ends by itself ends the waiting."""
+        return wait_for(condition, what, seconds, between=self._look, said=self.last_words)
+
+    def _look(self):
+        for worker in self.workers:
+            ended = f"a worker ended with {worker.returncode}:\n{self.last_words()}"
+            assert worker.poll() in (None, 0, -9, -15), ended
 
 
 def as_json(value):
@@ -250,27 +254,26 @@ class Reader:
         self._consumer = cluster.consumer(fetch_wait_max_ms=20)
         self._places = [TopicPartition(topic, p, self._begun.get(p, 0)) for p in partitions(self._consumer, topic, 30)]
         self._consumer.assign(self._places)
-        self._found = []
+        self.found = []
 
     def read(self, patience_s=0.1):
         """All so far; waits a moment for more."""
         first = self._consumer.poll(patience_s)
         for message in [first, *self._consumer.consume(5_000, 0)] if first else []:
             assert message.error() is None, message.error()
-            self._found.append((message, as_json(message.value())))
-        return self._found
+            self.found.append((message, as_json(message.value())))
+        return self.found
 
     def ends(self):
         """Of what is committed and what is not yet: a transaction that one topic shows may be seconds from showing in another."""
         return {at.partition: end for at, end in end_offsets(self._admin, self._places).items()}
 
-    def to(self, ends):
-        """All, once these ends have been reached; None until then."""
-        found = self.read()
+    def reached(self, ends):
+        """Reads on; whether these ends have been reached."""
+        self.read()
         now = self._consumer.position(self._places)
         # a partition that nothing was read from has no position: only then may it end where it was begun
-        done = all(max(at.offset, self._begun.get(at.partition, 0)) >= ends[at.partition] for at in now)
-        return found if done else None
+        return all(max(at.offset, self._begun.get(at.partition, 0)) >= ends[at.partition] for at in now)
 
     def close(self):
         self._consumer.close()

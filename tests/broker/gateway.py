@@ -9,8 +9,7 @@ from contextlib import contextmanager
 
 from streams import processes
 from streams.worker import child_command
-
-PATIENCE_S = 60
+from tests.waiting import PATIENCE_S, wait_for
 
 
 class Api:
@@ -26,12 +25,10 @@ class Api:
         self.wait(lambda: self.get("/health")[0] == 200)
 
     def wait(self, condition):
-        until = time.monotonic() + PATIENCE_S
-        while not (found := condition()):
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < until, self.log.read_text()
-            time.sleep(0.05)
-        return found
+        return wait_for(condition, "the gateway", between=self._look, said=self.log.read_text)
+
+    def _look(self):
+        assert self.process.poll() is None, self.log.read_text()
 
     def connection(self):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)

@@ -273,7 +273,7 @@ def at_work(fortress, tmp_path_factory):
         fortress.does("dead-letters", "dead-letters list")
         fortress.does("dead-letters", "dead-letters replay --all")
         fortress.does("dead-letters", "dead-letters replay --all --dry-run")  # looks for what was published again
-        shop.wait(lambda: shop.committed("fairness-metrics") or None, "a window")
+        shop.wait(lambda: shop.committed("fairness-metrics"), "a window")
         fortress.does("operator", "analyze")  # archives, as trainings do: one at a time
         trainings = ("scheduler --once", "retrain --if-due --dry-run", "retrain")
         apart.append(pool.submit(lambda: [fortress.does("scheduler", words) for words in trainings]))

@@ -132,7 +132,7 @@ def test_who_waits_at_the_end_gets_the_answer(installations):
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(api.get, "/recommend/u1?n=2")
             api.wait(lambda: api.metric("canarec_api_waiting") == 1)
-            (asked,) = late.wait(lambda: late.committed("recommendation-requests") or None, "the request")
+            (asked,) = late.wait(lambda: late.committed("recommendation-requests"), "the request")
             api.process.send_signal(signal.SIGINT)
             late.publish(
                 "recommendations", {"request_id": asked["request_id"], "recommendations": ["m1", "m2"]}, None, 0

@@ -20,6 +20,7 @@ from models.topics import TOPICS
 from pipelines import archive
 from pipelines.tiles import MANY, Gap
 from streams.clients import Cluster
+from tests.waiting import wait_for
 
 from .conftest import settled
 
@@ -79,9 +80,7 @@ class Stored:
 
     def wait_until_settled(self):
         """After a commit: until its readers see it."""
-        until = time.monotonic() + 30
-        while not settled(self.cluster, [self.applied.topic(WATCHES)]):
-            assert time.monotonic() < until, "a transaction is still open"
+        wait_for(lambda: settled(self.cluster, [self.applied.topic(WATCHES)]), "the transaction's end")
 
     def extend(self):
         return archive.extend(self.cluster, self.applied, self.folder, topics=(WATCHES, RATINGS))
@@ -291,7 +290,4 @@ def test_each_offset_once_through_kills_at_any_moment(stored):
 
 
 def _wait_until_gone(stored, name):
-    until = time.monotonic() + 30
-    while stored.applied.topic(name) in stored.admin.list_topics(timeout=10).topics:
-        assert time.monotonic() < until, f"{name} is still there"
-        time.sleep(0.05)
+    wait_for(lambda: stored.applied.topic(name) not in stored.admin.list_topics(timeout=10).topics, "the topic's end")

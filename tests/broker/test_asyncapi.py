@@ -43,12 +43,12 @@ def busy(installations):
         main(["retrain", "--if-due", *at])
         shop.wait(lambda: events(shop, "verdict"), "a verdict")
         for topic in (*WRITTEN, *READ):  # windows without feedback come before those with quality
-            shop.wait(lambda topic=topic: shop.committed(topic) or None, f"something in {topic}")
+            shop.wait(lambda topic=topic: shop.committed(topic), f"something in {topic}")
         yield shop
 
 
 def events(shop, kind):
-    return [event for event in shop.committed("canary-events") if event["event"] == kind] or None
+    return [event for event in shop.committed("canary-events") if event["event"] == kind]
 
 
 def simulated(shop, *arguments):

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -19,6 +19,7 @@ from streams.broker import Broker, BrokerFailed
 from streams.clients import Cluster
 from streams.data_folder import DataFolder
 from tests.compose.test_files import COMPOSE, module
+from tests.waiting import wait_for
 
 health = module(COMPOSE / "health.py")
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
@@ -30,13 +31,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     broker = Broker(tmp_path_factory.mktemp("broker") / "an é, a # and a = b", port=0)
     with broker:
         yield broker
-
-
-def eventually(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, f"not within {seconds} s: {what}"
-        time.sleep(0.01)
 
 
 def create(broker: Broker, topic: str, **settings: str) -> None:
@@ -229,7 +223,7 @@ def test_the_command_killed_leaves_nothing_and_told_to_stop_stops(tmp_path: Path
         port, kafka = ready_line(first)
         first.kill()
         first.wait()
-        eventually(lambda: is_gone(kafka) and not accepts(port), "end of Kafka")
+        wait_for(lambda: is_gone(kafka) and not accepts(port), "end of Kafka")
     second = command(tmp_path)
     with second:
         port, kafka = ready_line(second)
@@ -255,7 +249,7 @@ def test_a_format_that_is_killed_is_made_again(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path / "artifacts" / "kafka")
     process = command(tmp_path)
     with process:
-        eventually(folder.unfinished.exists, "start of the format")
+        wait_for(folder.unfinished.exists, "start of the format")
         process.kill()
         process.wait()
     assert not folder.data.exists()

@@ -90,7 +90,7 @@ def shop(installations):
         for record in (*shop.given, *shop.kept):
             shop.publish("recommendation-feedback", {"request_id": record["request_id"], "satisfaction": 0.5})
         shop.flush()
-        shop.wait(lambda: shop.committed("recommendation-quality") or None, "a window")
+        shop.wait(lambda: shop.committed("recommendation-quality"), "a window")
         shop.wait(lambda: len(csv_of(shop, USER)) == 3, "rows of the CSV")
         shop.code = complete(shop)
         # Now: later tests ask for the user again, and erase others
@@ -228,7 +228,7 @@ def test_a_run_that_is_killed_after_a_step_is_completed_by_the_next_one(shop, st
         shop.see(user, f"m00{number}", rating=3.0 if number % 2 else None)
     shop.flush()
     shop.ask(user)
-    shop.wait(lambda: csv_of(shop, user) or None, "a row of the CSV")
+    shop.wait(lambda: csv_of(shop, user), "a row of the CSV")
     path = shop.home.artifacts / "erasures" / f"{user_digest(user)}.json"
     words = child_command("erase", shop.home, shop.cluster.bootstrap_servers, user, "--regardless")
     killed = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from pipelines.movielens import NotMovieLens
 from pipelines.once import Once
 from streams.cli import main
 from streams.clients import Cluster, partitions
+from tests.waiting import wait_for
 
 NAMES = ("movie-catalog", "user-profiles", "rating-events", "movielog")
 PARTITIONS = 3
@@ -219,9 +219,8 @@ def test_a_topic_made_anew_is_filled_anew(cluster: Cluster, applied: Applied, tm
     movielens.publish(folder, cluster, applied)
     admin = cluster.admin()
     admin.delete_topics([topic])[topic].result(30)
-    until = time.monotonic() + 30
-    while topic in admin.list_topics(timeout=10).topics:  # else it might be taken for the new one
-        assert time.monotonic() < until
+    # else it might be taken for the new one
+    wait_for(lambda: topic not in admin.list_topics(timeout=10).topics, "the topic's end")
     again = NewTopic(topic, 3, config=TOPICS["rating-events"].settings())
     retried(lambda: admin.create_topics([again])[topic].result(30))
     wait_for_topics(admin, {topic})
@@ -420,23 +419,22 @@ def forget(cluster: Cluster, folder: Path, applied: Applied) -> None:
 
 def wait_for_topics(admin: AdminClient, topics: set[str]) -> None:
     """Until the broker tells of them: it knows a new topic a moment later than its controller."""
-    until = time.monotonic() + 30
-    while not topics <= admin.list_topics(timeout=10).topics.keys():
-        assert time.monotonic() < until
-        threading.Event().wait(0.02)
+    wait_for(lambda: topics <= admin.list_topics(timeout=10).topics.keys(), "the topics")
 
 
 def retried(attempt: Callable[[], object]) -> None:
     """Until it works: a topic that is being deleted is there for a moment."""
-    until = time.monotonic() + 30
-    while True:
+
+    def done() -> bool:
         try:
             attempt()
-            return
+            return True
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS or time.monotonic() > until:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
-            threading.Event().wait(0.05)
+            return False
+
+    wait_for(done, "the old topic's end")
 
 
 class writing:

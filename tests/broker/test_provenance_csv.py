@@ -19,10 +19,10 @@ from streams import scribe
 from streams.clients import messages, whole
 from streams.home import Home
 from streams.worker import child_command
+from tests.waiting import PATIENCE_S, wait_for
 
 from .conftest import settled
 
-PATIENCE_S = 60
 PARTITIONS = 3
 RECORD = (
     '{"request_id":"%s","user_id":"=u,1","status":"ok","recommendations":["m1","m2"],"scores":[0.5,0.25],'
@@ -99,12 +99,7 @@ class Kept:
         )
 
     def wait(self, condition, what, seconds=PATIENCE_S):
-        until = time.monotonic() + seconds
-        while not (found := condition()):
-            assert time.monotonic() < until, f"waited {seconds} s for {what}"
-            self.look()
-            time.sleep(0.02)
-        return found
+        return wait_for(condition, what, seconds, between=self.look)
 
     def wait_for_all(self):
         records = self.records()

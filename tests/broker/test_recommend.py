@@ -127,7 +127,7 @@ def test_what_others_write_among_the_answers_does_no_harm(installations):
     with installations() as shop, ThreadPoolExecutor(1) as pool:
         request = {"request_id": "mine", "user_id": "u1"}
         asking = pool.submit(ask.ask, shop.cluster, shop.applied, request, 30)
-        shop.wait(lambda: shop.committed("recommendation-requests") or None, "the request")
+        shop.wait(lambda: shop.committed("recommendation-requests"), "the request")
         for junk in (b"\xff", b"[]", b"{", b'{"request_id": 7}', b"", None):
             shop.publish("recommendations", junk, None, 0)
         shop.publish("recommendations", {"request_id": "another's"}, None, 0)

@@ -89,7 +89,7 @@ def told(shop, event):
 
 
 def first_event(shop):
-    return shop.wait(lambda: told(shop, "configuration_applied") or None, "the first event")
+    return shop.wait(lambda: told(shop, "configuration_applied"), "the first event")
 
 
 def test_every_way_to_edit_the_file_is_in_force_within_5_seconds_and_loses_no_request(shop, audited):
@@ -172,7 +172,7 @@ def test_what_kafka_was_not_told_before_the_worker_died_the_next_one_of_its_name
         for _ in range(2):
             notices = Notices(shop.home, shop.cluster, shop.applied, "w-1")
             notices.tell(now)
-            shop.wait(lambda: told(shop, "configuration_applied") or None, "the event")
+            shop.wait(lambda: told(shop, "configuration_applied"), "the event")
             notices.close()
         [event] = told(shop, "configuration_applied")
     assert (event["who"], event["to"]["config_sha256"]) == ("w-1", shop.applied.sha256)

@@ -125,7 +125,7 @@ def test_a_scheduler_listens_on_this_machine_only(shop):
     command = child_command("scheduler", shop.home, shop.cluster.bootstrap_servers, "--metrics-port", "0")
     scheduler = processes.start(command, stderr=subprocess.DEVNULL)
     try:
-        assert shop.wait(lambda: listening(scheduler.pid) or None, "its metrics") == {"127.0.0.1"}
+        assert shop.wait(lambda: listening(scheduler.pid), "its metrics") == {"127.0.0.1"}
     finally:
         processes.stop(scheduler, 10)
 

@@ -6,13 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+
+from tests.waiting import wait_for
 
 PATIENCE_S = 180  # whoever else uses the machine
 
@@ -40,11 +41,10 @@ class Up:
         return self.log.read_text()
 
     def wait_for(self, words: str, process: "subprocess.Popen[bytes]", seconds: float = PATIENCE_S) -> None:
-        until = time.monotonic() + seconds
-        while words not in self.said():
+        def look() -> None:
             assert process.poll() is None, self.said()
-            assert time.monotonic() < until, self.said()
-            time.sleep(0.05)
+
+        wait_for(lambda: words in self.said(), words, seconds, between=look, said=self.said)
 
     def processes(self) -> list[psutil.Process]:
         found = []
@@ -55,10 +55,8 @@ class Up:
         return found
 
     def nothing_is_left(self, seconds: float = 15) -> None:
-        until = time.monotonic() + seconds
-        while (left := self.processes()) or not self.port_is_free():
-            assert time.monotonic() < until, left or f"port {self.port} is taken"
-            time.sleep(0.05)
+        free = lambda: not self.processes() and self.port_is_free()  # noqa: E731
+        wait_for(free, f"processes to end, and port {self.port}", seconds, said=lambda: str(self.processes()))
 
     def port_is_free(self) -> bool:
         with socket.socket() as probe:

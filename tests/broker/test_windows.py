@@ -29,10 +29,10 @@ from streams.clients import messages, whole
 from streams.home import Home
 from streams.tail import Followed, Tail
 from streams.worker import child_command
+from tests.waiting import PATIENCE_S, wait_for
 
 from .conftest import settled
 
-PATIENCE_S = 60
 WINDOWS_S = 180  # its writer is the last to get the processor
 BUSY_S = 3  # so late feedback may be behind its answer where each must count: on a busy machine a commit takes its time
 TOPICS_USED = (*windows.READ, LOOPS, FAIRNESS, "recommendation-quality")
@@ -154,12 +154,7 @@ class Windows:
         return [json.loads(m.value()) for some in messages(self.cluster, ranges) for m in some]
 
     def wait(self, condition, what, seconds=PATIENCE_S):
-        until = time.monotonic() + seconds
-        while not (found := condition()):
-            assert time.monotonic() < until, f"waited {seconds} s for {what}"
-            self.look()
-            time.sleep(0.1)
-        return found
+        return wait_for(condition, what, seconds, between=self.look)
 
     def wait_for_all(self):
         """Until every answer is in a window of each length."""

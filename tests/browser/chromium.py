@@ -17,6 +17,7 @@ from pathlib import Path
 from aiohttp import ClientSession
 
 from streams import processes
+from tests.waiting import wait_for
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 MISSING = "no Chromium here: `apt-get install chromium`, or name one in CANAREC_BROWSER"
@@ -106,11 +107,7 @@ class Tab:
 
     def wait(self, expression, what, seconds=PATIENCE_S):
         """What the expression gives once that is true."""
-        until = time.monotonic() + seconds
-        while not (found := self.js(expression)):
-            assert time.monotonic() < until, f"waited for {what}; the page says:\n{self.text()[:3_000]}"
-            time.sleep(0.1)
-        return found
+        return wait_for(lambda: self.js(expression), what, seconds, said=lambda: self.text()[:3_000])
 
     def text(self, selector="body"):
         """What is to be read there."""

@@ -26,10 +26,10 @@ from streams import processes, summary
 from streams.broker import Broker
 from streams.clients import partitions
 from streams.worker import free_port
+from tests.waiting import PATIENCE_S, wait_for
 
 HERE = Path(__file__).parent
 RATE, SHORT_RATE = 300, 100  # requests a second
-PATIENCE_S = 60
 _report = pytest.StashKey[list]()
 
 
@@ -166,12 +166,8 @@ class Faulty(broker_tests.Installation):
         super().stop()
 
     def wait(self, condition, what, seconds=PATIENCE_S):
-        """What the condition gives once that is neither None nor False, whatever becomes of the workers meanwhile."""
-        until = time.monotonic() + seconds
-        while (found := condition()) is None or found is False:
-            assert time.monotonic() < until, f"waited {seconds} s for {what}:\n{self.logs()[-8_000:]}"
-            time.sleep(0.02)
-        return found
+        """What the condition gives once that is true, whatever becomes of the workers meanwhile."""
+        return wait_for(condition, what, seconds, said=self.last_words)
 
     # -- what is judged ---------------------------------------------------------------------------
 

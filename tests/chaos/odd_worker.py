@@ -8,6 +8,7 @@ kill-offsets N           … before the commit
 kill-commit N            … a moment after the commit was sent
 stop-… N                 the same with SIGSTOP: somebody else must continue it
 sleep-… N                the same with a sleep for longer than a transaction may last
+hang N                   in its N-th transaction of answers: sending the offsets does not come back, whatever its time-out
 lies N                   every N-th transaction "times out": in turns it did commit, and it did not; and for a second after that
                          the coordinator answers with offsets of long ago
 model N                  the model raises for whoever has watched exactly N movies
@@ -85,6 +86,17 @@ def dying(deed, point, at):
     clients.Producer = Dying
 
 
+def hanging(at):
+    class Hanging(Producer):
+        def send_offsets_to_transaction(self, *arguments):
+            if self._answers and Producer.count == at:
+                print("strikes itself", file=sys.stderr, flush=True)
+                threading.Event().wait()
+            super().send_offsets_to_transaction(*arguments)
+
+    clients.Producer = Hanging
+
+
 def lying(every):
     class Lying(Producer):
         def commit_transaction(self, *arguments):
@@ -155,6 +167,8 @@ def go_wrong(what, argument):
     deed, _, point = what.partition("-")
     if point:
         dying(deed, point, int(argument))
+    elif what == "hang":
+        hanging(int(argument))
     elif what == "lies":
         lying(int(argument))
     elif what == "model":

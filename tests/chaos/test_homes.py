@@ -109,7 +109,7 @@ def test_a_full_disk_under_artifacts(small_disk, install, traffic, long):
             for number in range(60_000):
                 faulty.see(f"crowd{number % 500}", f"m{number % 150:03}", at=1_700_000_000)
             faulty.flush()
-            faulty.wait(lambda: faulty.logged("snapshot not written") or None, "a snapshot that fails", 90)
+            faulty.wait(lambda: faulty.logged("snapshot not written"), "a snapshot that fails", 90)
         digest = faulty.configure(canary={**faulty.settings["canary"], "percentage": 100})
         faulty.wait(lambda: {a["variant"] for a in since(requests, 0.5)} == {"canary"}, "the new configuration", 10)
         assert faulty.logged("cannot be kept for replay yet", file=f"{digest}.json")
@@ -118,7 +118,7 @@ def test_a_full_disk_under_artifacts(small_disk, install, traffic, long):
         requests.flow(1)
         requests.calm()
         assert {a["status"] for a in since(requests, 1)} == {"ok"}
-        faulty.wait(lambda: faulty.logged("provenance CSV waits") or None, "rows that cannot be written")
+        faulty.wait(lambda: faulty.logged("provenance CSV waits"), "rows that cannot be written")
         requests.fault("room again", aim_s=1)
         os.remove(artifacts / "ballast")
         faulty.wait((faulty.home.configs / f"{digest}.json").exists, "the configuration to be kept", 10)

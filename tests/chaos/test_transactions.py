@@ -71,6 +71,18 @@ def timed_out(faulty, requests):
     assert faulty.logged("session closed", worker=name_of(faulty, odd))
 
 
+def offsets_hang(faulty, requests):
+    """librdkafka does not come back, whatever its time-out: the call is left behind, and the worker goes on with new producers."""
+    faulty.staff(1)
+    odd = faulty.start_odd("hang", AT)
+    faulty.wait(lambda: "strikes itself" in faulty.log_of(odd), "a call that hangs")
+    requests.fault("sending offsets hangs", aim_s=6)
+    requests.flow(6)
+    requests.calm()
+    assert faulty.logged("session closed", worker=name_of(faulty, odd))
+    assert odd.poll() is None
+
+
 def lied_to(faulty, requests):
     """Commits that "time out", behind each a coordinator that answers from the past: nothing is answered again or skipped."""
     faulty.staff(1)
@@ -94,7 +106,7 @@ def state(pid):
 PRODUCED, OFFSETS, COMMIT = map(killed, ("produced", "offsets", "commit"))
 STOPPED_IN_COMMIT = stopped("commit")
 
-SHORT = [PRODUCED, OFFSETS, COMMIT, STOPPED_IN_COMMIT, timed_out, lied_to]
+SHORT = [PRODUCED, OFFSETS, COMMIT, STOPPED_IN_COMMIT, timed_out, offsets_hang, lied_to]
 FULL = {
     PRODUCED: 4,
     OFFSETS: 4,
@@ -104,6 +116,7 @@ FULL = {
     stopped("produced"): 1,
     stopped("offsets"): 1,
     timed_out: 2,
+    offsets_hang: 3,
     lied_to: 4,
 }
 

@@ -23,6 +23,7 @@ import yaml
 
 from streams.worker import free_port
 from tests.compose.conftest import COMPOSE, ROOT
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(2_400)]
 
@@ -177,16 +178,15 @@ class Engine:
 
 
 def wait(condition, what, seconds=PATIENCE_S):
-    until = time.monotonic() + seconds
-    while True:
+    """Until it is true; who cannot be reached yet is waited for."""
+
+    def found():
         try:
-            found = condition()
-        except (OSError, urllib.error.URLError):
-            found = None
-        if found:
-            return found
-        assert time.monotonic() < until, f"waited {seconds} s for {what}"
-        time.sleep(1)
+            return condition()
+        except OSError:
+            return None
+
+    return wait_for(found, what, seconds, between=lambda: time.sleep(1))
 
 
 @pytest.fixture(scope="module")

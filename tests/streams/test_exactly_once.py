@@ -1,4 +1,4 @@
-"""How far the consumer of requests may be ahead of the transactions, and what it does when one hangs."""
+"""How far the consumer of requests may be ahead of the transactions."""
 
 import time
 
@@ -46,21 +46,8 @@ def test_in_a_backlog_more_wait_but_no_more_messages_than_a_transaction_takes(pi
     assert (ahead > BATCHES_AHEAD) == (pipe.batch_size < 256)
 
 
-def stalled(pipe, *, transaction_s, looked_s):
-    """A session with a batch that nothing has come of for 11 s; a transaction for so long, looked at so long ago."""
-    now, session = time.monotonic(), Session(None, [])
-    session.put = 1
-    pipe._progress, pipe.transactions._since, pipe._looked_at = now - 11, now - transaction_s, now - looked_s
-    return session
-
-
-def test_a_transaction_that_does_not_keep_its_time_outs_ends_the_worker(pipe):
-    with pytest.raises(RuntimeError, match="a transaction hangs"):
-        pipe._has_room(stalled(pipe, transaction_s=10, looked_s=0.2))
-
-
-@pytest.mark.parametrize(("transaction_s", "looked_s"), [(8, 0.2), (30, 15)], ids=["within them", "stopped meanwhile"])
-def test_a_batch_of_which_nothing_comes_is_read_again(pipe, transaction_s, looked_s):
-    session = stalled(pipe, transaction_s=transaction_s, looked_s=looked_s)
+def test_a_batch_of_which_nothing_comes_is_read_again(pipe):
+    session = Session(None, [])
+    session.put, pipe._progress = 1, time.monotonic() - exactly_once.STALLED_S - 1
     assert not pipe._has_room(session)
     assert not session.open

@@ -1,0 +1,30 @@
+"""How every test waits: for a condition, never for a time."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+PATIENCE_S = 60.0
+_LOOKS_EVERY_S = 0.02
+
+
+def wait_for(
+    condition: Callable[[], T],
+    what: str,
+    seconds: float = PATIENCE_S,
+    *,
+    between: Callable[[], object] = lambda: None,
+    said: Callable[[], str] = lambda: "",
+) -> T:
+    """What the condition gives once that is true: nothing, zero and an empty list are not.
+
+    `between` two looks it may find that waiting is in vain, and raise; `said` is what a failure shows below `what`.
+    """
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        between()
+        assert time.monotonic() < until, f"waited {seconds} s for {what}\n{said()}"
+        time.sleep(_LOOKS_EVERY_S)
+    return found
