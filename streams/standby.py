@@ -12,6 +12,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
+
 from streams import processes
 
 PREPARE, ANSWER, WARM, ANSWERS = (bytes([number]) for number in b"pawA")
@@ -76,6 +78,13 @@ class Child:
 
     def exit_code(self) -> int | None:
         return self.process.poll()
+
+    def is_stopped(self) -> bool:
+        """By SIGSTOP: it would not take its turn."""
+        try:
+            return bool(psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED)
+        except psutil.NoSuchProcess:
+            return False
 
     def stop(self, grace_s: float) -> bool:
         """SIGTERM, then SIGKILL after `grace_s`. True: it ended cleanly; one that never answered leaves nothing unfinished."""

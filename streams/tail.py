@@ -262,10 +262,12 @@ class Ends:
         }
 
 
-_OUTDATED = (
+_OUTDATED = (  # what the client knows of the leaders
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
 )
+# A broker that has just come back: for a moment it tells of no partition's leader, or of no broker
+SETTLING = frozenset({*_OUTDATED, KafkaError._NOENT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN})

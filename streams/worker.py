@@ -144,7 +144,7 @@ class Pair:
 
     def _replace(self, code: int, ending: threading.Event) -> None:
         self._deaths = self._deaths + 1 if time.monotonic() - self._since < QUICK_DEATH_S else 1
-        if self.spare is not None and code == START_ANEW_EXIT:
+        if self.spare is not None and (code == START_ANEW_EXIT or self.spare.is_stopped()):
             processes.kill(self.spare.process)
             self.spare = None
         warm = self.spare is not None and self.spare.has_told(WARM)

@@ -10,6 +10,7 @@ import pytest
 
 from streams import processes, worker
 from streams.standby import ANSWER, ANSWERS, PREPARE, START_ANEW_EXIT, WARM, Child, Turn
+from tests.waiting import wait_for
 
 WORKER = """
 import sys, signal
@@ -26,10 +27,7 @@ NOBODY_ENDS = threading.Event()
 
 
 def until(condition):
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_for(condition, "the children", 20)
 
 
 @pytest.fixture
@@ -87,6 +85,16 @@ def test_a_standby_that_dies_is_replaced(warm_pair):
     first = warm_pair.spare
     die(first)
     until(lambda: warm_pair.look(NOBODY_ENDS) or warm_pair.spare not in (None, first))
+
+
+def test_a_standby_that_is_stopped_does_not_take_over(warm_pair):
+    stopped = warm_pair.spare
+    os.kill(stopped.process.pid, signal.SIGSTOP)
+    until(stopped.is_stopped)
+    die(warm_pair.active)
+    until(lambda: warm_pair.look(NOBODY_ENDS) or warm_pair.active.has_told(ANSWERS))
+    assert warm_pair.active is not stopped
+    assert stopped.process.wait(20) == -signal.SIGKILL
 
 
 def test_a_standby_that_read_topics_that_are_gone_does_not_take_over():
