@@ -301,6 +301,8 @@ class ExactlyOnce:
         self._close(0)
         self._rewind_due = True
         self._log.warning("partitions lost", partitions=len(places))
+        # whoever lost them may have outlived a broker: behind its return the old producers' next transaction would hang
+        self.transactions.rebuild(self._guarded)
 
     def _rewind(self) -> None:
         """The same assignment again, from the committed offsets."""
