@@ -301,15 +301,16 @@ class ExactlyOnce:
         self._close(0)
         self._rewind_due = True
         self._log.warning("partitions lost", partitions=len(places))
-        # whoever lost them may have outlived a broker: behind its return the old producers' next transaction would hang
-        self.transactions.rebuild(self._guarded)
+        # whoever lost them may have outlived a broker: behind its return the old producers' next transaction may hang
+        if self.transactions.ready() and not self.ending:
+            self.transactions.rebuild(self._guarded)
 
     def _rewind(self) -> None:
         """The same assignment again, from the committed offsets."""
         places = self._consumer.assignment()
         if not places:
             return
-        if not self.transactions.ready():  # being rebuilt; callbacks are served, what is read here is sought again
+        if self.transactions.making:  # callbacks are served, what is read here is sought again
             self._consumer.poll(0.1)
             return
         metadata = self._consumer.consumer_group_metadata()
@@ -338,7 +339,8 @@ class ExactlyOnce:
         session, self.session = self.session, None
         if session:
             session.open = False
-        if wait_s and self.transactions.lock.acquire(timeout=wait_s):
+        # not for producers that are being made: for as long as a broker is away
+        if wait_s and not self.transactions.making and self.transactions.lock.acquire(timeout=wait_s):
             self.transactions.lock.release()
 
     def _settled(self, places: list[TopicPartition]) -> list[TopicPartition]:

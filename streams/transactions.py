@@ -4,6 +4,7 @@ import concurrent.futures
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -59,12 +60,14 @@ class Transactions:
         self._limits = dict.fromkeys(outputs, topics.MAX_MESSAGE_BYTES)
         self.lock = threading.RLock()  # held while a transaction is in flight, or producers are being made
         self._producers: list[Producer] = []
+        self._sound = False  # they may be used
+        self.making = False  # producers, or about to: by whoever has the lock or waits for it
         self._turn = 0
         self._since = 0.0
         self._aside = Aside()
 
     def ready(self) -> bool:
-        return bool(self._producers)
+        return self._sound
 
     def hanging_for(self) -> float:
         """Seconds since the transaction in flight began; 0 without one."""
@@ -77,9 +80,15 @@ class Transactions:
         if not self.lock.acquire(timeout=-1 if patience_s == float("inf") else patience_s):
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the producers are being made"))
         try:
-            if not self._producers:
+            if not self._sound:
+                self.making = True
+                for producer in self._producers:
+                    _bury(producer)
+                self._producers = []
                 self._producers = self._all_made(patience_s)
+                self._sound = True
         finally:
+            self.making = False
             self.lock.release()
 
     def fits(self, out: Out) -> bool:
@@ -113,10 +122,11 @@ class Transactions:
                 time.sleep(0.1)
 
     def rebuild(self, guarded: Callable[[Callable[[], None]], None]) -> None:
-        """New producers under the same ids, made in a side thread: init_transactions ends what is open."""
-        for producer in self._producers:
-            _bury(producer)
-        self._producers = []
+        """New producers under the same ids, made in a side thread: init_transactions ends what is open.
+
+        There, and with the lock held, the old ones are buried, too: a transaction in flight may be using one.
+        """
+        self._sound, self.making = False, True
         patiently = partial(self.ensure, float("inf"))  # a broker that is away comes back, however late
         threading.Thread(target=guarded, args=(patiently,), daemon=True, name=f"{self.group}-producers").start()
 
@@ -134,18 +144,17 @@ class Transactions:
         touched = [(topic, partition) for topic in self.outputs for partition in partitions(admin, topic)]
         with self.lock:
             for transactional_id in self._ids(name):
+                self._sound = self._sound and name != self.name  # ours are fenced by it
                 producer = self._made(transactional_id, patience_s=5)
-                producer.begin_transaction()
-                for topic, partition in touched:
-                    producer.produce(topic, b"", partition=partition)
-                self._send_offsets(producer, list(offsets), metadata)
-                producer.abort_transaction(CALL_S)
-                _bury(producer)
-            if name == self.name:  # ours have been fenced by it
-                for producer in self._producers:
+                try:
+                    producer.begin_transaction()
+                    for topic, partition in touched:
+                        producer.produce(topic, b"", partition=partition)
+                    self._send_offsets(producer, list(offsets), metadata)
+                    producer.abort_transaction(CALL_S)
+                finally:
                     _bury(producer)
-                self._producers = []
-                self.ensure()
+            self.ensure()
 
     def commit(
         self, ends: dict[Place, int], outputs: list[Out], metadata: Any, notes: Mapping[Place, str] | None = None
@@ -154,9 +163,9 @@ class Transactions:
 
         `notes`: what stands beside an offset instead of our name.
         """
-        producer = self._producers[self._turn % len(self._producers)] if self._producers else None
-        if producer is None:
+        if not self._sound:
             raise KafkaException(KafkaError(KafkaError._STATE, "the producers are being made"))
+        producer = self._producers[self._turn % len(self._producers)]
         self._since = time.monotonic()
         consumed = sorted(partition for _, partition in ends)
         together = consumed[self._turn % len(consumed)]
@@ -220,12 +229,15 @@ class Transactions:
 
 
 class Aside:
-    """A thread that makes calls for another one, and is left behind with one that does not come back."""
+    """A thread that makes calls for another one, and is left behind with one that does not come back.
+
+    It ends with this object, or with that call.
+    """
 
     def __init__(self) -> None:
-        self._asked: queue.SimpleQueue[tuple[Callable[[], object], concurrent.futures.Future[object]] | None]
-        self._asked = queue.SimpleQueue()
-        threading.Thread(target=self._work, daemon=True, name="aside").start()
+        self._asked: _Asked = queue.SimpleQueue()
+        threading.Thread(target=_work, args=(self._asked,), daemon=True, name="aside").start()
+        weakref.finalize(self, self._asked.put, None)
 
     def call(self, call: Callable[[], object], patience_s: float) -> None:
         """Makes it, and raises what it raises. TimeoutError after `patience_s`: the thread ends when the call does."""
@@ -233,18 +245,22 @@ class Aside:
         self._asked.put((call, future))
         try:
             future.result(patience_s)
-        except TimeoutError:
-            self._asked.put(None)
-            raise
+        finally:
+            # what it raised holds this frame, and would hold the producer, until the garbage collector comes by
+            del call, future
 
-    def _work(self) -> None:
-        while (asked := self._asked.get()) is not None:
-            call, future = asked
-            try:
-                future.set_result(call())
-            except BaseException as error:  # noqa: BLE001 - whoever asked raises it
-                future.set_exception(error)
-            del asked, call, future  # not until the next one: the producer is among them
+
+_Asked = queue.SimpleQueue[tuple[Callable[[], object], concurrent.futures.Future[object]] | None]
+
+
+def _work(asked: _Asked) -> None:
+    while (one := asked.get()) is not None:
+        call, future = one
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - whoever asked raises it
+            future.set_exception(error)
+        del one, call, future  # not until the next one: the producer is among them
 
 
 def _bury(producer: Producer) -> None:

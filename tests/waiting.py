@@ -7,7 +7,6 @@ from typing import TypeVar
 T = TypeVar("T")
 
 PATIENCE_S = 60.0
-_LOOKS_EVERY_S = 0.02
 
 
 def wait_for(
@@ -17,6 +16,7 @@ def wait_for(
     *,
     between: Callable[[], object] = lambda: None,
     said: Callable[[], str] = lambda: "",
+    every_s: float = 0.02,
 ) -> T:
     """What the condition gives once that is true: nothing, zero and an empty list are not.
 
@@ -26,5 +26,5 @@ def wait_for(
     while not (found := condition()):
         between()
         assert time.monotonic() < until, f"waited {seconds} s for {what}\n{said()}"
-        time.sleep(_LOOKS_EVERY_S)
+        time.sleep(every_s)
     return found

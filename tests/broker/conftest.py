@@ -234,8 +234,7 @@ class Installation:
 
     def _look(self):
         for worker in self.workers:
-            ended = f"a worker ended with {worker.returncode}:\n{self.last_words()}"
-            assert worker.poll() in (None, 0, -9, -15), ended
+            assert worker.poll() in (None, 0, -9, -15), f"a worker ended with {worker.returncode}:\n{self.last_words()}"
 
 
 def as_json(value):

@@ -154,7 +154,7 @@ class Windows:
         return [json.loads(m.value()) for some in messages(self.cluster, ranges) for m in some]
 
     def wait(self, condition, what, seconds=PATIENCE_S):
-        return wait_for(condition, what, seconds, between=self.look)
+        return wait_for(condition, what, seconds, between=self.look, every_s=0.1)
 
     def wait_for_all(self):
         """Until every answer is in a window of each length."""

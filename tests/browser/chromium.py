@@ -107,7 +107,7 @@ class Tab:
 
     def wait(self, expression, what, seconds=PATIENCE_S):
         """What the expression gives once that is true."""
-        return wait_for(lambda: self.js(expression), what, seconds, said=lambda: self.text()[:3_000])
+        return wait_for(lambda: self.js(expression), what, seconds, said=lambda: self.text()[:3_000], every_s=0.1)
 
     def text(self, selector="body"):
         """What is to be read there."""

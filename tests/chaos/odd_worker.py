@@ -8,7 +8,7 @@ kill-offsets N           … before the commit
 kill-commit N            … a moment after the commit was sent
 stop-… N                 the same with SIGSTOP: somebody else must continue it
 sleep-… N                the same with a sleep for longer than a transaction may last
-hang N                   in its N-th transaction of answers: sending the offsets does not come back, whatever its time-out
+hang N                   in its N-th transaction of answers: sending the offsets comes back late, whatever its time-out
 lies N                   every N-th transaction "times out": in turns it did commit, and it did not; and for a second after that
                          the coordinator answers with offsets of long ago
 model N                  the model raises for whoever has watched exactly N movies
@@ -91,8 +91,13 @@ def hanging(at):
         def send_offsets_to_transaction(self, *arguments):
             if self._answers and Producer.count == at:
                 print("strikes itself", file=sys.stderr, flush=True)
-                threading.Event().wait()
-            super().send_offsets_to_transaction(*arguments)
+                time.sleep(LONGER_THAN_A_TRANSACTION_S)
+                try:
+                    super().send_offsets_to_transaction(*arguments)
+                finally:
+                    print("came back", file=sys.stderr, flush=True)
+            else:
+                super().send_offsets_to_transaction(*arguments)
 
     clients.Producer = Hanging
 

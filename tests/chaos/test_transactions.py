@@ -72,14 +72,17 @@ def timed_out(faulty, requests):
 
 
 def offsets_hang(faulty, requests):
-    """librdkafka does not come back, whatever its time-out: the call is left behind, and the worker goes on with new producers."""
+    """librdkafka does not come back in time: the call is left behind, the worker goes on, and nothing comes of it when it does."""
     faulty.staff(1)
     odd = faulty.start_odd("hang", AT)
     faulty.wait(lambda: "strikes itself" in faulty.log_of(odd), "a call that hangs")
     requests.fault("sending offsets hangs", aim_s=6)
     requests.flow(6)
+    faulty.wait(lambda: "came back" in faulty.log_of(odd), "the call to come back")
+    requests.flow(1)
     requests.calm()
-    assert faulty.logged("session closed", worker=name_of(faulty, odd))
+    closed = faulty.logged("session closed", worker=name_of(faulty, odd))
+    assert any("did not come back" in entry["why"] for entry in closed)
     assert odd.poll() is None
 
 

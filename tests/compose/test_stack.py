@@ -186,7 +186,7 @@ def wait(condition, what, seconds=PATIENCE_S):
         except OSError:
             return None
 
-    return wait_for(found, what, seconds, between=lambda: time.sleep(1))
+    return wait_for(found, what, seconds, every_s=1)
 
 
 @pytest.fixture(scope="module")

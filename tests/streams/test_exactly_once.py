@@ -51,3 +51,12 @@ def test_a_batch_of_which_nothing_comes_is_read_again(pipe):
     session.put, pipe._progress = 1, time.monotonic() - exactly_once.STALLED_S - 1
     assert not pipe._has_room(session)
     assert not session.open
+
+
+@pytest.mark.parametrize(("sound", "ending", "renewed"), [(True, False, 1), (False, False, 0), (True, True, 0)])
+def test_producers_that_may_have_outlived_a_broker_are_made_anew(pipe, monkeypatch, sound, ending, renewed):
+    rebuilt = []
+    monkeypatch.setattr(pipe.transactions, "rebuild", rebuilt.append)
+    pipe.transactions._sound, pipe.ending = sound, ending
+    pipe._on_lost(None, [])
+    assert len(rebuilt) == renewed
