@@ -25,7 +25,7 @@ from streams.clients import Cluster
 from streams.clock import BrokerClock
 from streams.committed import committed, committed_before
 from streams.leave import leave
-from streams.messages import Place, offset, place
+from streams.messages import Place, not_thrown_out, offset, place
 from streams.transactions import Out, Transactions
 
 log = structlog.get_logger()
@@ -188,7 +188,7 @@ class ExactlyOnce:
             session = self.session
             if session and session.open and not self._has_room(session):
                 continue
-            first = consumer.poll(0.1)
+            first = not_thrown_out(consumer.poll(0.1))
             if first is None:
                 continue
             # consume(n, t) alone would wait t for n messages
@@ -196,6 +196,8 @@ class ExactlyOnce:
             self._backlog = len(messages) == self.batch_size
             session = self.session  # a rebalance may have been served inside
             if session is None or not session.open:
+                for message in messages:
+                    not_thrown_out(message)
                 continue  # a rewind or an assignment is due: both seek
             if in_order := self._in_order(session, messages):
                 self._put(session, in_order)
@@ -235,8 +237,7 @@ class ExactlyOnce:
         for message in messages:
             error = message.error()
             if error:
-                if error.fatal():
-                    raise KafkaException(error)
+                not_thrown_out(message)
                 self._log.warning("consumer error", error=error.str())
                 if message.topic() is not None:  # what it stands for was not read: the next message would hide it
                     self._fail(session, "consumer error")
@@ -311,7 +312,7 @@ class ExactlyOnce:
         if not places:
             return
         if self.transactions.making:  # callbacks are served, what is read here is sought again
-            self._consumer.poll(0.1)
+            not_thrown_out(self._consumer.poll(0.1))
             return
         metadata = self._consumer.consumer_group_metadata()
         self._close(5)
@@ -321,7 +322,7 @@ class ExactlyOnce:
                 self._consumer.seek(one)
         except (KafkaException, TimeoutError) as error:
             self._log.warning("rewind failed, trying again", error=str(error))
-            self._consumer.poll(0)  # serves the group's callbacks; what it reads is sought again
+            not_thrown_out(self._consumer.poll(0))  # serves the group's callbacks; what it reads is sought again
             time.sleep(0.1)
             return
         if self._open(metadata, offsets):

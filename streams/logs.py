@@ -2,9 +2,15 @@
 
 import io
 import logging
+import re
 import sys
+import time
 
 import structlog
+
+SELDOM_S = 10.0
+MOST_TEXTS = 1_000
+_MILLISECONDS = re.compile(r"\b\d+ ?ms\b")
 
 
 class _Stderr(io.StringIO):
@@ -15,6 +21,30 @@ class _Stderr(io.StringIO):
 
     def flush(self) -> None:
         sys.stderr.flush()
+
+
+class Seldom(logging.Filter):
+    """Lets a text through every `SELDOM_S` seconds, with the number of those that were held back.
+
+    While no broker is there librdkafka says so some hundred times a second.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, tuple[float, int]] = {}  # when last, and how often not since
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text, now = _MILLISECONDS.sub("", record.getMessage()), time.monotonic()
+        at, held = self._said.get(text, (-SELDOM_S, 0))
+        if now - at < SELDOM_S:
+            self._said[text] = at, held + 1
+            return False
+        if len(self._said) >= MOST_TEXTS:
+            self._said.clear()
+        self._said[text] = now, 0
+        if held:
+            record.msg, record.args = f"{record.getMessage()} ({held} more like it since the last one)", ()
+        return True
 
 
 def configure(*, level: str = "info") -> None:
@@ -45,6 +75,8 @@ def configure(*, level: str = "info") -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
+    library = logging.getLogger("librdkafka")
+    library.filters[:] = [Seldom()]
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(number, logging.WARNING))

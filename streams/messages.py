@@ -2,11 +2,23 @@
 
 from typing import cast
 
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, Message
 
 from models.events import Source
 
 Place = tuple[str, int]  # topic, partition
+
+
+class ThrownOut(Exception):
+    """Of its group, for good: this consumer gets nothing any more, and another process must go on."""
+
+
+def not_thrown_out(message: Message | None) -> Message | None:
+    """The same; ThrownOut where it says so. It is said once, and `KafkaError.fatal` does not know: the error's code does."""
+    error = None if message is None else message.error()
+    if error is not None and error.code() == KafkaError._FATAL:
+        raise ThrownOut(error.str())
+    return message
 
 
 def source(message: Message) -> Source:

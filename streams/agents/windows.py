@@ -47,7 +47,7 @@ from streams.clock import BrokerClock
 from streams.committed import committed, committed_before
 from streams.home import Home
 from streams.leave import leave
-from streams.messages import Place
+from streams.messages import Place, ThrownOut, not_thrown_out
 from streams.names import home_id
 from streams.transactions import Out, Transactions
 
@@ -160,14 +160,10 @@ def run(home: Home, bootstrap_servers: str, windows: Callable[[Cluster, Applied]
     )  # one writer a home, by its lock: a static member, whose place waits for it
     try:
         Writing(cluster, home.load, partial(windows, cluster), topics, ending, name).run()
-    except _Gone as error:
+    except ThrownOut as error:
         log.error("windows: thrown out of the group", error=str(error))
         return 1
     return 0
-
-
-class _Gone(Exception):
-    """This consumer will never get a turn again: the supervisor starts another process."""
 
 
 class Writing:
@@ -283,10 +279,7 @@ class Writing:
 
 def _poll(consumer: Consumer, seconds: float) -> None:
     """Serves the group; there is nothing to read."""
-    message = consumer.poll(seconds)
-    error = None if message is None else message.error()
-    if error is not None and error.fatal():
-        raise _Gone(error.str())
+    not_thrown_out(consumer.poll(seconds))
 
 
 def _of_windows(applied: Applied) -> tuple[Any, ...]:

@@ -31,9 +31,10 @@ def broker_killed(faulty, own, requests):
 
 def broker_hangs(faulty, own, requests):
     """Longer than calls, transactions and sessions last."""
-    requests.fault("broker hangs for 8 s", aim_s=13)
+    seconds = random.uniform(8, 11)
+    requests.fault(f"broker hangs for {seconds:.1f} s", aim_s=seconds + 5)
     os.kill(own.broker.pid, signal.SIGSTOP)
-    requests.flow(8)
+    requests.flow(seconds)
     os.kill(own.broker.pid, signal.SIGCONT)
     requests.flow(2)
 
@@ -53,7 +54,7 @@ def broker_away_when_a_worker_starts(faulty, own, requests):
 
 
 SHORT = [broker_killed, broker_away_when_a_worker_starts]
-FULL = {broker_killed: 10, broker_hangs: 3, broker_away: 1, broker_away_when_a_worker_starts: 3}
+FULL = {broker_killed: 10, broker_hangs: 6, broker_away: 1, broker_away_when_a_worker_starts: 3}
 
 
 @pytest.fixture(scope="module")

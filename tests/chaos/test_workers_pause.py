@@ -1,5 +1,6 @@
 """Workers are paused for longer than their session, and told to end in every way: fenced, back, or gone; never half alive."""
 
+import json
 import os
 import random
 import signal
@@ -42,6 +43,23 @@ def only_worker_paused(faulty, requests):
     faulty.signal(worker, signal.SIGSTOP)
     requests.flow(PAUSE_S)
     faulty.signal(worker, signal.SIGCONT)
+
+
+def thrown_out(faulty, requests):
+    """Somebody has its place in the group, as when a broker that hung gets two requests of one member to join: its standby goes on."""
+    (worker,) = faulty.staff(1)
+    requests.calm()
+    requests.fault("thrown out of the group", aim_s=8)
+    name = next(json.loads(line)["worker"] for line in faulty.log_of(worker).splitlines() if '"worker starts"' in line)
+    usurper = faulty.cluster.consumer(
+        group_id=faulty.applied.group("requests"), group_instance_id=name, session_timeout_ms=6_000
+    )
+    usurper.subscribe([faulty.applied.topic("recommendation-requests")])
+    faulty.wait(lambda: usurper.poll(0.1) or usurper.assignment(), "the place")
+    usurper.close()  # and does not leave: a static member
+    requests.flow(2)
+    requests.calm()
+    assert faulty.logged("worker died, another one takes over", worker=name, exit_code=70)
 
 
 def answers_alone(faulty, requests, worker, others):
@@ -137,11 +155,20 @@ def state(pid):
         return stat.read().rpartition(")")[2].split()[0]
 
 
-SHORT = [child_paused, machine_paused, terminated, group_terminated, group_interrupted_twice, terminated_again]
+SHORT = [
+    child_paused,
+    machine_paused,
+    thrown_out,
+    terminated,
+    group_terminated,
+    group_interrupted_twice,
+    terminated_again,
+]
 FULL = {
     child_paused: 3,
     machine_paused: 3,
     only_worker_paused: 2,
+    thrown_out: 3,
     terminated: 5,
     terminated_while_joining: 8,
     group_terminated: 5,

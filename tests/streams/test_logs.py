@@ -29,6 +29,7 @@ def configured(monkeypatch):
     before, root = structlog.get_config(), logging.getLogger()
     monkeypatch.setattr(root, "handlers", [])
     monkeypatch.setattr(root, "level", root.level)
+    monkeypatch.setattr(logging.getLogger("librdkafka"), "filters", [])
     logs.configure()
     yield
     structlog.configure(**before)
@@ -42,3 +43,21 @@ def test_a_line_is_written_at_once_by_us_and_by_the_libraries(monkeypatch):
     logging.getLogger("rdkafka").warning("theirs")
     assert [line[-1] for line in written.writes] == ["\n", "\n"]
     assert [json.loads(line)["event"] for line in written.writes] == ["ours", "theirs"]
+
+
+@pytest.mark.usefixtures("configured")
+def test_what_librdkafka_repeats_is_counted_and_said_now_and_then(monkeypatch):
+    written, now = Written(), [100.0]
+    monkeypatch.setattr(sys, "stderr", written)
+    monkeypatch.setattr(logs.time, "monotonic", lambda: now[0])
+    log = logging.getLogger("librdkafka")
+    for number in range(50):
+        log.error("FAIL [c#1] Connection refused (after %dms in state CONNECT)", number)
+    log.error("FAIL [c#2] Connection refused (after 0ms in state CONNECT)")
+    now[0] += logs.SELDOM_S
+    log.error("FAIL [c#1] Connection refused (after 7ms in state CONNECT)")
+    assert [json.loads(line)["event"] for line in written.writes] == [
+        "FAIL [c#1] Connection refused (after 0ms in state CONNECT)",
+        "FAIL [c#2] Connection refused (after 0ms in state CONNECT)",
+        "FAIL [c#1] Connection refused (after 7ms in state CONNECT) (49 more like it since the last one)",
+    ]
