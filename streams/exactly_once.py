@@ -188,16 +188,16 @@ class ExactlyOnce:
             session = self.session
             if session and session.open and not self._has_room(session):
                 continue
-            first = not_thrown_out(consumer.poll(0.1))
+            first = consumer.poll(0.1)
             if first is None:
                 continue
             # consume(n, t) alone would wait t for n messages
             messages = [first, *consumer.consume(self.batch_size - 1, 0)]
+            for message in messages:
+                not_thrown_out(message)  # before anything else: it is said once
             self._backlog = len(messages) == self.batch_size
             session = self.session  # a rebalance may have been served inside
             if session is None or not session.open:
-                for message in messages:
-                    not_thrown_out(message)
                 continue  # a rewind or an assignment is due: both seek
             if in_order := self._in_order(session, messages):
                 self._put(session, in_order)
@@ -237,7 +237,6 @@ class ExactlyOnce:
         for message in messages:
             error = message.error()
             if error:
-                not_thrown_out(message)
                 self._log.warning("consumer error", error=error.str())
                 if message.topic() is not None:  # what it stands for was not read: the next message would hide it
                     self._fail(session, "consumer error")

@@ -10,7 +10,7 @@ import structlog
 
 SELDOM_S = 10.0
 MOST_TEXTS = 1_000
-_MILLISECONDS = re.compile(r"\b\d+ ?ms\b")
+_VARIES = re.compile(r"#(?:consumer|producer)-\d+|\b\d+ ?ms\b|, \d+ identical error\(s\) suppressed")
 
 
 class _Stderr(io.StringIO):
@@ -24,9 +24,9 @@ class _Stderr(io.StringIO):
 
 
 class Seldom(logging.Filter):
-    """Lets a text through every `SELDOM_S` seconds, with the number of those that were held back.
+    """Lets a text through every `SELDOM_S` seconds, with the number of those that were held back before.
 
-    While no broker is there librdkafka says so some hundred times a second.
+    While no broker is there librdkafka says so some hundred times a second, for each of its clients. What is critical is never held back.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,9 @@ class Seldom(logging.Filter):
         self._said: dict[str, tuple[float, int]] = {}  # when last, and how often not since
 
     def filter(self, record: logging.LogRecord) -> bool:
-        text, now = _MILLISECONDS.sub("", record.getMessage()), time.monotonic()
+        if record.levelno >= logging.CRITICAL:
+            return True
+        text, now = _VARIES.sub("", record.getMessage()), time.monotonic()
         at, held = self._said.get(text, (-SELDOM_S, 0))
         if now - at < SELDOM_S:
             self._said[text] = at, held + 1

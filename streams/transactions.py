@@ -82,9 +82,8 @@ class Transactions:
         try:
             if not self._sound:
                 self.making = True
-                for producer in self._producers:
-                    _bury(producer)
-                self._producers = []
+                while self._producers:  # none of them stays in a variable: it would die here
+                    _bury(self._producers.pop())
                 self._producers = self._all_made(patience_s)
                 self._sound = True
         finally:

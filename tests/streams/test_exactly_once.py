@@ -1,13 +1,16 @@
 """How far the consumer of requests may be ahead of the transactions."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
+from confluent_kafka import KafkaError
 
 from streams import exactly_once
 from streams.clients import Cluster
 from streams.clock import BrokerClock
 from streams.exactly_once import BATCHES_AHEAD, ExactlyOnce, Session
+from streams.messages import ThrownOut
 
 
 @pytest.fixture(params=[1, 64, 256, 1_000])
@@ -60,3 +63,18 @@ def test_producers_that_may_have_outlived_a_broker_are_made_anew(pipe, monkeypat
     pipe.transactions._sound, pipe.ending = sound, ending
     pipe._on_lost(None, [])
     assert len(rebuilt) == renewed
+
+
+def test_a_consumer_that_was_thrown_out_says_so_behind_any_other_error(pipe, monkeypatch):
+    """It is said once, in a message of its own, and not marked as fatal."""
+    errors = [KafkaError(KafkaError._TRANSPORT), KafkaError(KafkaError._FATAL)]
+    messages = [SimpleNamespace(error=lambda error=error: error) for error in errors]
+    consumer = SimpleNamespace(
+        subscribe=lambda topics, **callbacks: None,
+        poll=lambda seconds: messages[0],
+        consume=lambda count, seconds: messages[1:],
+    )
+    monkeypatch.setattr(Cluster, "consumer", lambda self, **settings: consumer)
+    pipe._rewind_due = False
+    with pytest.raises(ThrownOut):
+        pipe._consume()

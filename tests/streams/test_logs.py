@@ -52,12 +52,21 @@ def test_what_librdkafka_repeats_is_counted_and_said_now_and_then(monkeypatch):
     monkeypatch.setattr(logs.time, "monotonic", lambda: now[0])
     log = logging.getLogger("librdkafka")
     for number in range(50):
-        log.error("FAIL [c#1] Connection refused (after %dms in state CONNECT)", number)
-    log.error("FAIL [c#2] Connection refused (after 0ms in state CONNECT)")
+        log.error("FAIL [c#consumer-%d] Connection refused (after %dms in state CONNECT)", number, number)
+    log.error("FAIL [d#consumer-1] Connection refused (after 0ms in state CONNECT)")
     now[0] += logs.SELDOM_S
-    log.error("FAIL [c#1] Connection refused (after 7ms in state CONNECT)")
+    log.error("FAIL [c#consumer-1] Connection refused (after 7ms in state CONNECT)")
     assert [json.loads(line)["event"] for line in written.writes] == [
-        "FAIL [c#1] Connection refused (after 0ms in state CONNECT)",
-        "FAIL [c#2] Connection refused (after 0ms in state CONNECT)",
-        "FAIL [c#1] Connection refused (after 7ms in state CONNECT) (49 more like it since the last one)",
+        "FAIL [c#consumer-0] Connection refused (after 0ms in state CONNECT)",
+        "FAIL [d#consumer-1] Connection refused (after 0ms in state CONNECT)",
+        "FAIL [c#consumer-1] Connection refused (after 7ms in state CONNECT) (49 more like it since the last one)",
     ]
+
+
+@pytest.mark.usefixtures("configured")
+def test_what_is_critical_is_said_each_time(monkeypatch):
+    written = Written()
+    monkeypatch.setattr(sys, "stderr", written)
+    for _ in range(3):
+        logging.getLogger("librdkafka").critical("FATAL")
+    assert len(written.writes) == 3

@@ -37,7 +37,8 @@ def test_what_a_call_raises_is_raised_and_the_next_one_is_made():
 def test_a_call_that_does_not_come_back_is_left_behind_and_its_thread_ends_with_it():
     came_back, threads, before = threading.Event(), [], set(threading.enumerate())
     with pytest.raises(TimeoutError):
-        Aside().call(lambda: (threads.append(threading.current_thread()), came_back.wait(60)), patience_s=0.1)
+        Aside().call(lambda: (threads.append(threading.current_thread()), came_back.wait(60)), patience_s=0.5)
+    wait_for(lambda: threads, "the call")
     assert threads[0] not in before
     assert threads[0].is_alive()
     came_back.set()
@@ -50,6 +51,61 @@ def test_its_thread_ends_with_it():
     (thread,) = aside_threads() - before
     del aside
     wait_for(lambda: not thread.is_alive(), "the thread's end", 10)
+
+
+class Made:
+    """A producer that can be buried."""
+
+    def purge(self):
+        pass
+
+
+@pytest.fixture
+def own(monkeypatch):
+    """Transactions whose producers are made by `own.make`, which tells how often it was asked."""
+    made = Transactions(Cluster("127.0.0.1:1"), "g", "w", 1, [], BrokerClock())
+    made.asked, made.make = [], lambda: [Made()]
+    monkeypatch.setattr(made, "_all_made", lambda patience_s: (made.asked.append(patience_s), made.make())[1])
+    return made
+
+
+def guarded(work):
+    work()
+
+
+def test_producers_are_made_once_however_often_they_are_to_be_made_anew(own):
+    with own.lock:  # a transaction is in flight
+        own.rebuild(guarded)
+        own.rebuild(guarded)
+        assert own.making
+        assert not own.ready()
+        assert own.asked == []
+    wait_for(lambda: own.ready() and not own.making, "the producers", 10)
+    own.ensure()
+    assert len(own.asked) == 1
+
+
+def test_producers_that_could_not_be_made_are_made_by_whoever_needs_them_next(own):
+    make, own.make = own.make, lambda: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        own.ensure()
+    assert (own.making, own.ready()) == (False, False)
+    own.make = make
+    own.ensure()
+    assert own.ready()
+
+
+def test_old_producers_are_gone_while_new_ones_are_being_made(own):
+    own.ensure()
+    gone = weakref.ref(own._producers[0])
+    gc.disable()
+    try:
+        own.make = lambda: (wait_for(lambda: gone() is None, "its end", 10), [Made()])[1]
+        own._sound = False
+        own.ensure()
+    finally:
+        gc.enable()
+    assert own.ready()
 
 
 class Caller:
@@ -78,6 +134,7 @@ def test_offsets_that_cannot_be_sent_in_time_fail_the_transaction_and_not_the_ne
     hanging = SimpleNamespace(send_offsets_to_transaction=lambda *arguments: came_back.wait(60))
     with pytest.raises(KafkaException, match="did not come back"):
         own._send_offsets(hanging, [], None)
+    monkeypatch.setattr(transactions, "CALL_S", 60)
     own._send_offsets(SimpleNamespace(send_offsets_to_transaction=lambda *arguments: sent.append(1)), [], None)
     assert sent == [1]
     came_back.set()
