@@ -6,6 +6,8 @@ import random
 import signal
 import time
 
+import psutil
+
 PAUSE_S = 8  # a session is 6
 
 
@@ -144,15 +146,9 @@ def waits_for(pid, number):
 
 def alive(pid):
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    return state(pid) != "Z"
-
-
-def state(pid):
-    with open(f"/proc/{pid}/stat") as stat:
-        return stat.read().rpartition(")")[2].split()[0]
 
 
 SHORT = [
