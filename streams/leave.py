@@ -19,7 +19,7 @@ from streams.clients import Cluster
 
 log = structlog.get_logger()
 
-PATIENCE_S = 2.0
+PATIENCE_S = 1.5
 
 
 def leave(cluster: Cluster, group: str, member_id: str) -> None:
