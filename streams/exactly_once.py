@@ -293,7 +293,7 @@ class ExactlyOnce:
         )
 
     def _on_revoke(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        self._close(5)
+        self._close(0 if self.ending else 5)  # the end has waited already
         self._rewind_due = True
         self._log.info("revoked", partitions=len(places))
 

@@ -98,10 +98,10 @@ class Scribe:
                 deaf_to_interrupts=True,
             )
 
-    def stop(self) -> None:
+    def stop(self, at_most_s: float = float("inf")) -> None:
         """Lets it write what there is, for a moment."""
         if self.process is not None:
-            processes.stop(self.process, self._grace_s)
+            processes.stop(self.process, min(self._grace_s, at_most_s))
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import structlog
@@ -30,6 +31,7 @@ log = structlog.get_logger()
 
 DEFAULT_METRICS_PORT = 8000
 STOP_S = 5.0  # a batch in flight, its commit, the good-bye to the group
+ALL_STOPPED_S = 4.5  # with the writers, whose rows wait for the next start otherwise
 WINDOWS_S = 1.0  # the good-bye to its group: what was not written will be
 SECOND_SIGNAL_S = 1.0
 QUICK_DEATH_S = 5.0
@@ -99,9 +101,11 @@ def supervise(
                 for writer in writers:
                     writer.look()
     finally:
+        until = time.monotonic() + ALL_STOPPED_S
         clean = pair.stop()
-        for writer in writers:
-            writer.stop()
+        left_s = max(1.0, until - time.monotonic())
+        with ThreadPoolExecutor(len(writers)) as pool:  # where no broker is, each takes all of its time
+            list(pool.map(lambda writer: writer.stop(left_s), writers))
     return 0 if clean else 1
 
 
