@@ -25,12 +25,11 @@ from models.history import Histories, Ids
 from streams import metrics, snapshots
 from streams.clients import Cluster
 from streams.messages import Place, headers, kafka_ms, source
-from streams.tail import SETTLING, Ends, Followed, Identity, Tail, Unchanged
+from streams.tail import Ends, Followed, Identity, Tail, Unchanged
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
-ASK_AGAIN_S = 0.05
 SNAPSHOT_EVERY_S = 60
 SNAPSHOT_EVENTS = 50_000  # fewer new events than this are quicker read again than written down
 
@@ -71,17 +70,11 @@ class Known:
     def caught_up(self, asked: "Asked") -> bool:
         """Waits, `freshness_wait_ms` at most, until every event below the ends is in the histories."""
         begun = time.monotonic()
-        while True:
-            try:
-                targets = asked.ends.get(max(0.0, begun + self.wait_s - time.monotonic()))
-                break
-            except (KafkaException, TimeoutError) as error:
-                settling = isinstance(error, KafkaException) and error.args[0].code() in SETTLING
-                if not settling or time.monotonic() + ASK_AGAIN_S > begun + self.wait_s:
-                    log.warning("the ends of the event topics are unknown", error=str(error))
-                    return False
-            time.sleep(ASK_AGAIN_S)
-            asked = self.ends()
+        try:
+            targets = asked.ends.settled(self.wait_s)
+        except (KafkaException, TimeoutError) as error:
+            log.warning("the ends of the event topics are unknown", error=str(error))
+            return False
         if any(end < asked.positions[place] for place, end in targets.items()):
             log.warning(
                 "an event topic ends before what was read of it: it was made anew, or its broker has just come back"

@@ -31,6 +31,7 @@ MESSAGES_AT_ONCE = 10_000
 FROM_NOW_ON = -1
 WORTH_A_FETCH = 1_000_000  # bytes; or FETCH_WAIT_MS have passed
 FETCH_WAIT_MS = 100
+ASK_AGAIN_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +256,18 @@ class Ends:
         self._futures = self._ask()
         return self._answered(until)
 
+    def settled(self, timeout_s: float) -> dict[Place, int]:
+        """The same, asked again for so long while a broker has just come back and tells of no leader, or not of itself."""
+        until = time.monotonic() + timeout_s
+        while True:
+            try:
+                return self.get(max(0.0, until - time.monotonic()))
+            except KafkaException as error:
+                if error.args[0].code() not in _SETTLING or time.monotonic() + ASK_AGAIN_S > until:
+                    raise
+            time.sleep(ASK_AGAIN_S)
+            self._futures = self._ask()
+
     def _answered(self, until: float) -> dict[Place, int]:
         return {
             (place.topic, place.partition): future.result(max(0.0, until - time.monotonic())).offset
@@ -269,5 +282,4 @@ _OUTDATED = (  # what the client knows of the leaders
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
 )
-# A broker that has just come back: for a moment it tells of no partition's leader, or of no broker
-SETTLING = frozenset({*_OUTDATED, KafkaError._NOENT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN})
+_SETTLING = frozenset({*_OUTDATED, KafkaError._NOENT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN})

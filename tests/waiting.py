@@ -1,8 +1,10 @@
-"""How every test waits: for a condition, never for a time."""
+"""How every test waits: for a condition, never for a time; among others for a process's end."""
 
 import time
 from collections.abc import Callable
 from typing import TypeVar
+
+import psutil
 
 T = TypeVar("T")
 
@@ -28,3 +30,11 @@ def wait_for(
         assert time.monotonic() < until, f"waited {seconds} s for {what}\n{said()}"
         time.sleep(every_s)
     return found
+
+
+def is_gone(pid: int) -> bool:
+    """It has ended, whether or not its parent has noticed."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True

@@ -80,7 +80,7 @@ class Stored:
 
     def wait_until_settled(self):
         """After a commit: until its readers see it."""
-        wait_for(lambda: settled(self.cluster, [self.applied.topic(WATCHES)]), "the transaction's end")
+        wait_for(lambda: settled(self.cluster, [self.applied.topic(WATCHES)]), "the transaction's end", 30)
 
     def extend(self):
         return archive.extend(self.cluster, self.applied, self.folder, topics=(WATCHES, RATINGS))
@@ -290,4 +290,6 @@ def test_each_offset_once_through_kills_at_any_moment(stored):
 
 
 def _wait_until_gone(stored, name):
-    wait_for(lambda: stored.applied.topic(name) not in stored.admin.list_topics(timeout=10).topics, "the topic's end")
+    wait_for(
+        lambda: stored.applied.topic(name) not in stored.admin.list_topics(timeout=10).topics, "the topic's end", 30
+    )

@@ -19,7 +19,7 @@ from streams.broker import Broker, BrokerFailed
 from streams.clients import Cluster
 from streams.data_folder import DataFolder
 from tests.compose.test_files import COMPOSE, module
-from tests.waiting import wait_for
+from tests.waiting import is_gone, wait_for
 
 health = module(COMPOSE / "health.py")
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
@@ -210,20 +210,13 @@ def accepts(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def is_gone(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
-
-
 def test_the_command_killed_leaves_nothing_and_told_to_stop_stops(tmp_path: Path) -> None:
     first = command(tmp_path)
     with first:
         port, kafka = ready_line(first)
         first.kill()
         first.wait()
-        wait_for(lambda: is_gone(kafka) and not accepts(port), "end of Kafka")
+        wait_for(lambda: is_gone(kafka) and not accepts(port), "end of Kafka", 30)
     second = command(tmp_path)
     with second:
         port, kafka = ready_line(second)
@@ -249,7 +242,7 @@ def test_a_format_that_is_killed_is_made_again(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path / "artifacts" / "kafka")
     process = command(tmp_path)
     with process:
-        wait_for(folder.unfinished.exists, "start of the format")
+        wait_for(folder.unfinished.exists, "start of the format", 30)
         process.kill()
         process.wait()
     assert not folder.data.exists()

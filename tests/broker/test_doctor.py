@@ -52,7 +52,7 @@ def test_another_setting_is_warned_of_and_not_changed(home, cluster):
     admin = cluster.admin()
     admin.incremental_alter_configs([resource])[resource].result(10)
     value = lambda: admin.describe_configs([resource])[resource].result(10)["retention.ms"].value  # noqa: E731
-    wait_for(lambda: value() == "1000", "the broker to know of it: its controller did a moment before")
+    wait_for(lambda: value() == "1000", "the broker to know of it: its controller did a moment before", 30)
     for _ in range(2):
         (check,) = checks(home, cluster, "topics")
         assert check.verdict == "warn"

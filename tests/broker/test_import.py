@@ -220,7 +220,7 @@ def test_a_topic_made_anew_is_filled_anew(cluster: Cluster, applied: Applied, tm
     admin = cluster.admin()
     admin.delete_topics([topic])[topic].result(30)
     # else it might be taken for the new one
-    wait_for(lambda: topic not in admin.list_topics(timeout=10).topics, "the topic's end")
+    wait_for(lambda: topic not in admin.list_topics(timeout=10).topics, "the topic's end", 30)
     again = NewTopic(topic, 3, config=TOPICS["rating-events"].settings())
     retried(lambda: admin.create_topics([again])[topic].result(30))
     wait_for_topics(admin, {topic})
@@ -419,7 +419,7 @@ def forget(cluster: Cluster, folder: Path, applied: Applied) -> None:
 
 def wait_for_topics(admin: AdminClient, topics: set[str]) -> None:
     """Until the broker tells of them: it knows a new topic a moment later than its controller."""
-    wait_for(lambda: topics <= admin.list_topics(timeout=10).topics.keys(), "the topics")
+    wait_for(lambda: topics <= admin.list_topics(timeout=10).topics.keys(), "the topics", 30)
 
 
 def retried(attempt: Callable[[], object]) -> None:
@@ -434,7 +434,7 @@ def retried(attempt: Callable[[], object]) -> None:
                 raise
             return False
 
-    wait_for(done, "the old topic's end")
+    wait_for(done, "the old topic's end", 30)
 
 
 class writing:

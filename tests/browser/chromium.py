@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import subprocess
-import time
 import urllib.request
 from pathlib import Path
 
@@ -44,12 +43,16 @@ class Chromium:
         ]
         with self.log.open("wb") as log:
             self.process = processes.start(command, stdout=subprocess.DEVNULL, stderr=log)
-        until = time.monotonic() + START_S
-        while not (found := re.search(r"DevTools listening on ws://([^/]+)/", self.log.read_text(errors="replace"))):
-            if self.process.poll() is not None or time.monotonic() > until:
-                raise AssertionError(self.log.read_text(errors="replace"))
-            time.sleep(0.05)
-        self.address = found[1]
+        self.address = wait_for(self._listening, "Chromium", START_S, between=self._look, said=self._said)[1]
+
+    def _listening(self):
+        return re.search(r"DevTools listening on ws://([^/]+)/", self._said())
+
+    def _look(self):
+        assert self.process.poll() is None, self._said()
+
+    def _said(self):
+        return self.log.read_text(errors="replace")
 
     def tab(self):
         request = urllib.request.Request(f"http://{self.address}/json/new?about:blank", method="PUT")

@@ -6,6 +6,7 @@ import signal
 import time
 import uuid
 
+import psutil
 from confluent_kafka import KafkaException
 
 AT = 30  # transactions of answers, about a second
@@ -40,7 +41,7 @@ def stopped(point):
         """The broker ends it; who comes back is fenced, and back or gone."""
         (neighbour,) = faulty.staff(1)
         odd = faulty.start_odd(f"stop-{point}", AT)
-        faulty.wait(lambda: state(odd.pid) == "T", "a stopped worker")
+        faulty.wait(lambda: psutil.Process(odd.pid).status() == psutil.STATUS_STOPPED, "a stopped worker")
         requests.fault(f"stopped, {point}", aim_s=8)
         requests.flow(8)
         requests.calm()
@@ -60,11 +61,17 @@ def stopped(point):
     return stopped_in_a_transaction
 
 
+def struck(faulty, what):
+    """An odd worker that lives on and has struck itself, and another one."""
+    faulty.staff(1)
+    odd = faulty.start_odd(what, AT)
+    faulty.wait(lambda: "strikes itself" in faulty.log_of(odd), "a worker that strikes itself")
+    return odd
+
+
 def timed_out(faulty, requests):
     """A worker that is alive, but slower inside its transaction than the broker allows."""
-    faulty.staff(1)
-    odd = faulty.start_odd("sleep-offsets", AT)
-    faulty.wait(lambda: "strikes itself" in faulty.log_of(odd), "a sleeping worker")
+    odd = struck(faulty, "sleep-offsets")
     requests.fault("transaction timed out", aim_s=9)
     requests.flow(7)
     requests.calm()
@@ -73,9 +80,7 @@ def timed_out(faulty, requests):
 
 def offsets_hang(faulty, requests):
     """librdkafka does not come back in time: the call is left behind, the worker goes on, and nothing comes of it when it does."""
-    faulty.staff(1)
-    odd = faulty.start_odd("hang", AT)
-    faulty.wait(lambda: "strikes itself" in faulty.log_of(odd), "a call that hangs")
+    odd = struck(faulty, "hang")
     requests.fault("sending offsets hangs", aim_s=6)
     requests.flow(6)
     faulty.wait(lambda: "came back" in faulty.log_of(odd), "the call to come back")
@@ -99,11 +104,6 @@ def lied_to(faulty, requests):
 def name_of(faulty, odd):
     """A worker's name, as its log has it."""
     return next(e["worker"] for e in faulty.logged("assigned") if f'"{e["worker"]}"' in faulty.log_of(odd))
-
-
-def state(pid):
-    with open(f"/proc/{pid}/stat") as stat:
-        return stat.read().rpartition(")")[2].split()[0]
 
 
 PRODUCED, OFFSETS, COMMIT = map(killed, ("produced", "offsets", "commit"))

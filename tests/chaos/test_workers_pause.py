@@ -6,7 +6,7 @@ import random
 import signal
 import time
 
-import psutil
+from tests.waiting import is_gone
 
 PAUSE_S = 8  # a session is 6
 
@@ -134,7 +134,7 @@ def terminated_again(faulty, requests):
     worker.terminate()
     assert worker.wait(5) != 0
     assert time.monotonic() - begun < 1
-    faulty.wait(lambda: not alive(child), "the child's end")
+    faulty.wait(lambda: is_gone(child), "the child's end")
 
 
 def waits_for(pid, number):
@@ -142,13 +142,6 @@ def waits_for(pid, number):
     with open(f"/proc/{pid}/status") as status:
         pending = next(line for line in status if line.startswith("ShdPnd:"))
     return bool(int(pending.split()[1], 16) >> (number - 1) & 1)
-
-
-def alive(pid):
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 SHORT = [

@@ -23,18 +23,6 @@ class Written(io.StringIO):
         return len(text)
 
 
-@pytest.fixture
-def configured(monkeypatch):
-    """Logging as canarec sets it up; afterwards it is as it was."""
-    before, root = structlog.get_config(), logging.getLogger()
-    monkeypatch.setattr(root, "handlers", [])
-    monkeypatch.setattr(root, "level", root.level)
-    monkeypatch.setattr(logging.getLogger("librdkafka"), "filters", [])
-    logs.configure()
-    yield
-    structlog.configure(**before)
-
-
 @pytest.mark.usefixtures("configured")
 def test_a_line_is_written_at_once_by_us_and_by_the_libraries(monkeypatch):
     written = Written()

@@ -5,14 +5,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import psutil
 import pytest
 
 from streams import processes, tether
+from tests.waiting import is_gone, wait_for
 
 PARENT = """
 import sys
@@ -35,18 +34,7 @@ sys.stdin.read()
 """
 
 
-def eventually(condition: Callable[[], bool], what: str, seconds: float = 15) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, f"not within {seconds} s: {what}"
-        time.sleep(0.01)
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
+eventually = partial(wait_for, seconds=15)
 
 
 @pytest.mark.parametrize("program", [PARENT, PARENT_ELSEWHERE_THAN_ON_LINUX], ids=["linux", "elsewhere"])

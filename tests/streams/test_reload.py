@@ -24,6 +24,7 @@ from streams import metrics
 from streams.at_hand import RETRY_S
 from streams.home import Home, write_whole
 from streams.reload import HOLD_S, SETTLES_S, Worlds
+from tests.waiting import wait_for
 
 MOVIES = tuple(f"m{number}" for number in range(12))
 ROWS = Rows.of([[0, 2, 4], [1, 3, 5], [6, 8, 10], [7, 9, 11]] * 3)
@@ -97,11 +98,7 @@ class Place:
         self.until(lambda: self.warm() == set(versions), f"{versions}, not {self.warm()}")
 
     def until(self, condition, what):
-        end = time.monotonic() + 20
-        while not condition():
-            assert time.monotonic() < end, f"waited for {what}"
-            self.look(0)
-            time.sleep(0.005)
+        wait_for(condition, what, 20, between=lambda: self.look(0), every_s=0.005)
 
     @property
     def percentage(self):

@@ -1,15 +1,14 @@
 """The scheduler's process: turns, errors, who is at work, children that end with it."""
 
 import fcntl
-import os
 import re
 import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from prometheus_client import Counter, Gauge
@@ -18,17 +17,13 @@ from models.errors import CanarecError
 from streams import scheduler, worker
 from streams.home import Home
 from streams.scheduler import run, serve
+from tests.waiting import is_gone, wait_for
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 PATIENCE_S = 30
 
 
-def until(condition, what):
-    end = time.monotonic() + PATIENCE_S
-    while not (found := condition()):
-        assert time.monotonic() < end, f"waited for {what}"
-        time.sleep(0.02)
-    return found
+until = partial(wait_for, seconds=PATIENCE_S)
 
 
 class Job:
@@ -132,25 +127,16 @@ def told(process, pattern):
     pytest.fail(f"nothing like {pattern}: {process.stderr.read()}")
 
 
-def alive(pid):
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_second_one_stands_by_and_takes_over_after_a_sigkill_that_leaves_nothing(tmp_path, processes_of_ours):
     first = processes_of_ours(tmp_path)
     child = told(first, r"^(\d+)$")
     second = processes_of_ours(tmp_path)
     assert told(second, "(standing by)")
-    assert alive(child)
+    assert not is_gone(int(child))
     first.send_signal(signal.SIGKILL)
-    until(lambda: not alive(child), "the child's end")
-    assert alive(told(second, r"^(\d+)$"))
+    until(lambda: is_gone(int(child)), "the child's end")
+    assert not is_gone(int(told(second, r"^(\d+)$")))
 
 
 @pytest.fixture
@@ -212,6 +198,7 @@ def test_metrics_are_served_where_one_is_told_to(host, address):
         assert page.status == 200
 
 
+@pytest.mark.usefixtures("configured")  # by no command that ran before
 def test_the_log_says_which_jobs_are_at_work(tmp_path, capsys):
     ending = threading.Event()
     serve(tmp_path, [Job("retraining", ending, most=1)], ending, lambda: NOW)
